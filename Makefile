@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+# The everyday commands; Meson does the building. See CONTRIBUTING.md.
+BUILD ?= build
+MESON_ARGS ?=
+ARGS ?=
+
+SOURCES = $(shell find src include tests bench examples -name '*.[ch]' -o -name '*.def')
+SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm tests/client/launcher demo/fetch \
+	demo/run bench/run .ci/run
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+	@ln -sfn src/client/ukvm $(BUILD)/ukvm
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "make: there is no meson; scripts/setup build installs what is needed" >&2; exit 1; }
+	meson setup $(BUILD) $(MESON_ARGS)
+
+# Packages that are missing are installed with apt: as root, or with sudo.
+setup-%:
+	@scripts/setup $*
+
+# DEMO=check for the scripted session; GUEST="--smp 4 --arch i386 ..." see demo/guest.py --help
+demo: setup-demo
+	@$(MAKE) --no-print-directory all
+	@demo/run $(BUILD) $(GUEST)
+
+check: setup-check
+	@$(MAKE) --no-print-directory all
+	@scripts/check $(BUILD) $(ARGS)
+
+bench: setup-bench
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) bench/run $(ARGS)
+
+# The API tests on this machine's real /dev/kvm, for comparison.
+check-host-kvm: all
+	@scripts/check-host-kvm $(BUILD)
+
+# The tests without the guests, in a sanitizer build.
+asan: setup-check
+	@scripts/check-sanitized address,undefined build-asan $(ARGS)
+tsan: setup-check
+	@scripts/check-sanitized thread build-tsan $(ARGS)
+
+docs: all
+	@scripts/api-docs $(BUILD)/ukvm >docs/api.md.new && mv docs/api.md.new docs/api.md
+
+install: all
+	meson install -C $(BUILD) $(ARGS)
+
+# Lines changed since the last commit: tables are laid out by hand.
+fmt:
+	@git clang-format --force --extensions c,h HEAD
+
+lint: setup-lint
+	@scripts/lint $(SOURCES)
+	@shellcheck -S warning $(SCRIPTS)
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --suppressions-list=.cppcheck \
+		--std=c11 -D__x86_64__ -Isrc -Iinclude src/*/*.c
+
+clean:
+	rm -rf $(BUILD) build-asan build-tsan
+
+.PHONY: all demo check bench check-host-kvm asan tsan docs install fmt lint clean

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libukvm-preload.so: the functions of libc through which a client meets /dev/kvm. Each asks whether the call is about
+ * our device, and is the next library's function otherwise. Results are -1 and errno here, and nowhere deeper.
+ *
+ *	open.c    open() and its relatives, access(), readlink() of /dev/kvm
+ *	stat.c    stat() and its relatives
+ *	ioctl.c   ioctl()
+ *	fd.c      dup(), close(), mmap(): which fds may be ours, and when to look for objects that nobody refers to
+ *	signal.c  sigaction() and its relatives
+ *	preload.c finding the next library's functions; which path is /dev/kvm
+ */
+#ifndef UKVM_CLIENT_PRELOAD_H
+#define UKVM_CLIENT_PRELOAD_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cpu/types.h"
+
+#define EXPORT __attribute__((visibility("default")))
+/* The same function under another name. */
+#if __has_attribute(copy)
+#define EXPORT_ALIAS(name, of) extern __typeof__(of) name __attribute__((alias(#of), copy(of), visibility("default")))
+#else
+#define EXPORT_ALIAS(name, of) extern __typeof__(of) name __attribute__((alias(#of), visibility("default")))
+#endif
+
+struct next {
+#define NEXT(name) __typeof__(&name) name##_;
+#include "client/next.def"
+#undef NEXT
+};
+
+/*
+ * next()->open_ is the open() that would be called without us. They are looked up together when the library is loaded,
+ * or before that by the first caller (another library's constructor), so that none is looked up in a signal handler or
+ * between vfork() and exec(). One that this libc lacks is NULL; nobody can call ours then, other than by dlsym().
+ */
+const struct next *next(void);
+
+/* Is it our device? Only its directory is looked up, so it need not exist; see preload.c. */
+bool path_is_kvm(int dirfd, const char *path);
+
+/* A new fd for our /dev/kvm; open()'s flags. -1 and errno. */
+int open_kvm(int flags);
+
+/* ---- fd.c ---- */
+/* May be ours: false is certain. */
+bool fd_maybe_ours(int fd);
+void fd_add(int fd);
+
+static inline int edge(long ret)
+{
+	if (ret >= 0)
+		return (int)ret;
+	errno = (int)-ret;
+	return -1;
+}
+
+#endif

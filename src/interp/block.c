@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+#include "interp/block.h"
+
+#include <string.h>
+
+#include "mem/tlb.h"
+
+#define INSN_MAX_BYTES 15
+
+/* Ends a block that ran off its last instruction. */
+static int block_end(struct cpu *c, const struct insn *i)
+{
+	(void)c;
+	(void)i;
+	return ST_END;
+}
+
+static void seal(struct insn *end)
+{
+	memset(end, 0, sizeof(*end));
+	end->fn = block_end;
+}
+
+/* Is [rip, rip + n) within the code segment? Exact, unlike seg::rd_end. */
+static bool code_in_limit(const struct cpu *c, u64 rip, unsigned n)
+{
+	return c->mode == CPU_LONG || rip + n - 1 <= c->seg[SEG_CS].limit;
+}
+
+/* Code that is nowhere in memory: the client would have to fetch it for us, which no KVM client does. */
+static int fetch_from_device(struct cpu *c)
+{
+	c->exit = (struct exit){ .reason = EXIT_INTERNAL };
+	return ST_EXIT;
+}
+
+static int fetch_page(struct cpu *c, u64 lin, u8 **host)
+{
+	struct page_ref r;
+	int st = tlb_resolve(c, c->mmu, lin, 1, MEM_EXEC, &r);
+
+	if (st)
+		return st;
+	if (!r.host)
+		return fetch_from_device(c);
+	*host = r.host;
+	return ST_OK;
+}
+
+static void copy_code(u8 *to, const u8 *from, unsigned n)
+{
+	for (unsigned k = 0; k < n; k++)
+		to[k] = *(const volatile u8 *)(from + k);
+}
+
+static int decode_fault(struct cpu *c, int error)
+{
+	return error == DECODE_GP ? fault_gp(c, 0) : fault_ud(c);
+}
+
+/*
+ * One instruction that cannot be cached: it crosses into the next page, ends at the segment limit, or lies in a page
+ * whose code changes all the time. host is the address of its first byte.
+ */
+static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **out)
+{
+	struct block *b = c->code->scratch;
+	unsigned here = (unsigned)min_u64(INSN_MAX_BYTES, PAGE_SIZE - (lin & ~PAGE_MASK));
+	u8 bytes[INSN_MAX_BYTES];
+	u8 *next;
+	int len, st;
+
+	copy_code(bytes, host, here);
+	len = insn_decode(bytes, here, c->code_mode, &b->insn[0]);
+	if (len == DECODE_MORE && here < INSN_MAX_BYTES) {
+		if (!code_in_limit(c, c->gpr[R_RIP], here + 1))
+			return fault_gp(c, 0);
+		st = fetch_page(c, (lin + here) & c->lin_mask, &next);
+		if (st)
+			return st;
+		copy_code(bytes + here, next, INSN_MAX_BYTES - here);
+		len = insn_decode(bytes, INSN_MAX_BYTES, c->code_mode, &b->insn[0]);
+	}
+	c->stats.decodes++;
+	if (len < 0)
+		return decode_fault(c, len);
+	if (!code_in_limit(c, c->gpr[R_RIP], (unsigned)len))
+		return fault_gp(c, 0);
+	b->insn[0].fn = interp_bind(&b->insn[0]);
+	seal(&b->insn[1]);
+	b->page = NULL;
+	b->n = 1;
+	b->bytes = (u16)len;
+	*out = b;
+	return ST_OK;
+}
+
+/* Brings our copy of the lines under [off, off + n) up to date, where no cached code depends on them yet. */
+static void refresh_copy(struct code_page *p, unsigned off, unsigned n)
+{
+	for (unsigned line = off >> CODE_LINE_SHIFT; line <= (off + n - 1) >> CODE_LINE_SHIFT; line++)
+		if (!(p->lines & BIT64(line)))
+			copy_code(p->copy + (line << CODE_LINE_SHIFT), p->host + (line << CODE_LINE_SHIFT),
+				  1u << CODE_LINE_SHIFT);
+}
+
+/* Decodes from off to the end of the straight line, of the page, or of the array. Returns the number of instructions;
+ * 0 with *error if the first one cannot be decoded within this page. */
+static unsigned decode_run(struct cpu *c, struct code_page *p, unsigned off, struct insn *insn, unsigned *bytes,
+			   int *error)
+{
+	unsigned n = 0, at = off;
+
+	while (n < BLOCK_MAX_INSNS && at < PAGE_SIZE) {
+		unsigned avail = (unsigned)min_u64(INSN_MAX_BYTES, PAGE_SIZE - at);
+		int len;
+
+		refresh_copy(p, at, avail);
+		len = insn_decode(p->copy + at, avail, c->code_mode, &insn[n]);
+		c->stats.decodes++;
+		if (len < 0) {
+			*error = len;
+			break;
+		}
+		for (unsigned line = at >> CODE_LINE_SHIFT; line <= (at + (unsigned)len - 1) >> CODE_LINE_SHIFT; line++)
+			p->lines |= BIT64(line);
+		insn[n].fn = interp_bind(&insn[n]);
+		at += (unsigned)len;
+		if (insn[n++].flags & INSN_END)
+			break;
+	}
+	*bytes = at - off;
+	return n;
+}
+
+/* *out stays NULL if the arena is full, or if the instruction is not this page's alone. */
+static int build_block(struct cpu *c, struct code_page *p, unsigned off, struct block **out)
+{
+	struct insn insn[BLOCK_MAX_INSNS + 1];
+	unsigned bytes;
+	int error = 0;
+	unsigned n = decode_run(c, p, off, insn, &bytes, &error);
+	struct block *b;
+
+	*out = NULL;
+	if (!n)
+		return error == DECODE_MORE ? ST_OK : decode_fault(c, error);
+	b = block_alloc(c->code, n + 1);
+	if (!b)
+		return ST_OK;
+	seal(&insn[n]);
+	memcpy(b->insn, insn, (n + 1) * sizeof(insn[0]));
+	b->off = (u16)off;
+	b->bytes = (u16)bytes;
+	b->mode = c->code_mode;
+	b->n = (u8)n;
+	block_insert(p, b);
+	*out = b;
+	return ST_OK;
+}
+
+static int find_or_build(struct cpu *c, u64 lin, u8 *host, struct block **out)
+{
+	unsigned off = lin & ~PAGE_MASK;
+	struct code_page *p = code_page_get(c, host - off);
+	int st;
+
+	if (!p) {
+		code_flush(c);
+		p = code_page_get(c, host - off);
+	}
+	if (p->drops > CODE_MAX_DROPS)
+		return build_single(c, lin, host, out);
+	code_page_validate(c, p);
+	*out = block_find(p, off, c->code_mode);
+	if (*out)
+		return ST_OK;
+	/* Dropping the code gave the page its write tags back. */
+	if (!p->lines)
+		code_page_get(c, host - off);
+	st = build_block(c, p, off, out);
+	return st || *out ? st : build_single(c, lin, host, out);
+}
+
+int block_lookup_slow(struct cpu *c, struct block **out)
+{
+	struct jump_entry *j;
+	u8 *host = NULL;
+	u64 lin;
+	int st;
+
+	c->cur = NULL;
+	if (c->mode != CPU_LONG)
+		c->gpr[R_RIP] = (u32)c->gpr[R_RIP];
+	lin = code_linear(c);
+	if (!code_in_limit(c, c->gpr[R_RIP], 1))
+		return fault_gp(c, 0);
+	st = fetch_page(c, lin, &host);
+	if (!st)
+		st = find_or_build(c, lin, host, out);
+	if (st)
+		return st;
+	if (!code_in_limit(c, c->gpr[R_RIP], (*out)->bytes))
+		return build_single(c, lin, host, out);
+	if ((*out)->page) {
+		j = jump_slot(c, lin);
+		*j = (struct jump_entry){ .lin = lin, .key = c->code_key, .stamp = c->code->stamp, .block = *out };
+	}
+	return ST_OK;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* From RIP to decoded code: the lookup that every jump makes, and what happens when it misses. */
+#ifndef UKVM_INTERP_BLOCK_H
+#define UKVM_INTERP_BLOCK_H
+
+#include "interp/interp.h"
+#include "mem/code.h"
+
+static inline u64 code_linear(const struct cpu *c)
+{
+	return (c->seg[c->mode == CPU_LONG ? SEG_FLAT : SEG_CS].base + c->gpr[R_RIP]) & c->lin_mask;
+}
+
+static inline struct jump_entry *jump_slot(const struct cpu *c, u64 lin)
+{
+	return &c->code->jump[(lin ^ (lin >> JUMP_BITS)) & ((1u << JUMP_BITS) - 1)];
+}
+
+/* ST_OK and *b; ST_FAULT (the fetch faults); ST_EXIT (code in a device: EXIT_INTERNAL). */
+int block_lookup_slow(struct cpu *c, struct block **b);
+
+static inline __attribute__((always_inline)) int block_lookup(struct cpu *c, struct block **b)
+{
+	u64 lin = code_linear(c);
+	const struct jump_entry *j = jump_slot(c, lin);
+
+	if (likely(j->lin == lin && j->stamp == c->code->stamp && j->key == c->code_key)) {
+		u64 end = c->seg[c->mode == CPU_LONG ? SEG_FLAT : SEG_CS].rd_end;
+
+		if (likely(j->block->page->epoch == c->code->epoch && c->gpr[R_RIP] + j->block->bytes <= end)) {
+			*b = j->block;
+			return ST_OK;
+		}
+	}
+	return block_lookup_slow(c, b);
+}
+
+#endif

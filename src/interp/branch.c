@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+/* Near branches. A block ends at each of them, taken or not. The target is checked before anything is committed. */
+#include "interp/impl.h"
+
+static inline bool canonical(u64 lin)
+{
+	return (u64)((s64)(lin << 16) >> 16) == lin;
+}
+
+/* Near branches with 64-bit operands exist only in 64-bit mode, others only outside. */
+INLINE int check_target(struct cpu *c, u64 *rip, unsigned size)
+{
+	bool ok;
+
+	if (size == SZ_64) {
+		ok = canonical(*rip);
+	} else {
+		*rip &= size_mask(size);
+		ok = *rip <= c->seg[SEG_CS].limit;
+	}
+	return likely(ok) ? ST_OK : fault_gp(c, 0);
+}
+
+/* Any size in any mode: far transfers come here as well. */
+int branch_target(struct cpu *c, u64 *rip, unsigned size)
+{
+	*rip &= size_mask(size);
+	return check_target(c, rip, c->mode == CPU_LONG ? SZ_64 : size);
+}
+
+int branch_to(struct cpu *c, u64 rip, unsigned size)
+{
+	int st = branch_target(c, &rip, size);
+
+	if (unlikely(st))
+		return st;
+	c->gpr[R_RIP] = rip;
+	return ST_END;
+}
+
+INLINE int jump_to(struct cpu *c, u64 rip, unsigned size)
+{
+	int st = check_target(c, &rip, size);
+
+	if (unlikely(st))
+		return st;
+	c->gpr[R_RIP] = rip;
+	return ST_END;
+}
+
+INLINE int jump_rel(struct cpu *c, const struct insn *i, unsigned size, bool taken)
+{
+	return taken ? jump_to(c, c->gpr[R_RIP] + i->imm, size) : ST_END;
+}
+
+/* ---- JMP, Jcc ---- */
+INLINE int jmp_rel(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return jump_rel(c, i, size, true);
+}
+
+INLINE int jmp_r(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return jump_to(c, reg_read(c, i->dst, size), size);
+}
+
+INLINE int jmp_m(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 rip;
+	int st = load_operand(c, i, size, &rip);
+
+	return unlikely(st) ? st : jump_to(c, rip, size);
+}
+
+STAMP_WORDS(jmp_rel, NONE, jmp_rel)
+IMPL_TABLE(jmp_rel, ROW_WORDS(jmp_rel, NONE));
+STAMP_WORDS(jmp_rm, R, jmp_r)
+STAMP_WORDS(jmp_rm, M, jmp_m)
+IMPL_TABLE(jmp_rm, ROW_WORDS(jmp_rm, R), ROW_WORDS(jmp_rm, M));
+
+#define JCC_SIZE(cond, bits, expr)										       \
+	HANDLER(j##cond##_NONE_##bits)										       \
+	{													       \
+		u64 cc = c->cc;											       \
+														       \
+		return jump_rel(c, i, SZ_##bits, expr);								       \
+	}
+#define JCC(cond, expr)												       \
+	JCC_SIZE(cond, 16, expr)										       \
+	JCC_SIZE(cond, 32, expr)										       \
+	JCC_SIZE(cond, 64, expr)										       \
+	IMPL_TABLE(j##cond, ROW_WORDS(j##cond, NONE));
+CONDITIONS(JCC)
+
+/* ---- LOOP, JCXZ: the counter is as wide as an address ---- */
+INLINE int loop(struct cpu *c, const struct insn *i, unsigned size, bool condition)
+{
+	u64 count = (c->gpr[RCX] - 1) & size_mask(i->asize);
+	int st = jump_rel(c, i, size, count && condition);
+
+	if (likely(st == ST_END))
+		reg_write(c, RCX * 8, i->asize, count);
+	return st;
+}
+
+INLINE int loop_always(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return loop(c, i, size, true);
+}
+
+INLINE int loop_equal(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return loop(c, i, size, c->cc & FL_ZF);
+}
+
+INLINE int loop_not_equal(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return loop(c, i, size, !(c->cc & FL_ZF));
+}
+
+INLINE int jcxz(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return jump_rel(c, i, size, !(c->gpr[RCX] & size_mask(i->asize)));
+}
+
+STAMP_WORDS(loop, NONE, loop_always)
+IMPL_TABLE(loop, ROW_WORDS(loop, NONE));
+STAMP_WORDS(loope, NONE, loop_equal)
+IMPL_TABLE(loope, ROW_WORDS(loope, NONE));
+STAMP_WORDS(loopne, NONE, loop_not_equal)
+IMPL_TABLE(loopne, ROW_WORDS(loopne, NONE));
+STAMP_WORDS(jcxz, NONE, jcxz)
+IMPL_TABLE(jcxz, ROW_WORDS(jcxz, NONE));
+
+/* ---- CALL, RET ---- */
+INLINE int call_to(struct cpu *c, u64 rip, unsigned size)
+{
+	int st = check_target(c, &rip, size);
+
+	if (!st)
+		st = stack_push(c, size, c->gpr[R_RIP]);
+	if (unlikely(st))
+		return st;
+	c->gpr[R_RIP] = rip;
+	return ST_END;
+}
+
+INLINE int call_rel(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return call_to(c, c->gpr[R_RIP] + i->imm, size);
+}
+
+INLINE int call_r(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return call_to(c, reg_read(c, i->dst, size), size);
+}
+
+INLINE int call_m(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 rip;
+	int st = load_operand(c, i, size, &rip);
+
+	return unlikely(st) ? st : call_to(c, rip, size);
+}
+
+/* imm is how much more to release. */
+INLINE int ret(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 rip, sp;
+	int st = stack_peek(c, size, &rip, &sp);
+
+	if (!st)
+		st = check_target(c, &rip, size);
+	if (unlikely(st))
+		return st;
+	stack_set_pointer(c, sp + i->imm);
+	c->gpr[R_RIP] = rip;
+	return ST_END;
+}
+
+STAMP_WORDS(call_rel, NONE, call_rel)
+IMPL_TABLE(call_rel, ROW_WORDS(call_rel, NONE));
+STAMP_WORDS(call_rm, R, call_r)
+STAMP_WORDS(call_rm, M, call_m)
+IMPL_TABLE(call_rm, ROW_WORDS(call_rm, R), ROW_WORDS(call_rm, M));
+STAMP_WORDS(ret, NONE, ret)
+IMPL_TABLE(ret, ROW_WORDS(ret, NONE));

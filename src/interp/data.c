@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+/* Moves: MOV in its forms, extensions, conditional moves and SETcc, LEA, XLAT, byte order. */
+#include "interp/impl.h"
+
+/* ---- MOV ---- */
+INLINE int mov_rr(struct cpu *c, const struct insn *i, unsigned size)
+{
+	reg_write(c, i->dst, size, reg_read(c, i->src, size));
+	return ST_OK;
+}
+
+INLINE int mov_ri(struct cpu *c, const struct insn *i, unsigned size)
+{
+	reg_write(c, i->dst, size, i->imm);
+	return ST_OK;
+}
+
+INLINE int mov_rm(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 v;
+	int st = load_operand(c, i, size, &v);
+
+	if (unlikely(st))
+		return st;
+	reg_write(c, i->dst, size, v);
+	return ST_OK;
+}
+
+INLINE int mov_mr(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return store_operand(c, i, size, reg_read(c, i->src, size));
+}
+
+INLINE int mov_mi(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return store_operand(c, i, size, i->imm);
+}
+
+STAMP(mov, RR, mov_rr)
+STAMP(mov, RI, mov_ri)
+STAMP(mov, RM, mov_rm)
+STAMP(mov, MR, mov_mr)
+STAMP(mov, MI, mov_mi)
+IMPL_TABLE(mov, ROW(mov, RR), ROW(mov, RI), ROW(mov, RM), ROW(mov, MR), ROW(mov, MI));
+
+/* A store that bypasses the caches: only a hint to the guest. */
+IMPL_TABLE(movnti, ROW_DWORDS(mov, MR));
+
+INLINE int moffs_load(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 v;
+	int st = mem_load(c, i->seg, i->imm, size, &v);
+
+	if (unlikely(st))
+		return st;
+	reg_write(c, RAX * 8, size, v);
+	return ST_OK;
+}
+
+INLINE int moffs_store(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return mem_store(c, i->seg, i->imm, size, reg_read(c, RAX * 8, size));
+}
+
+STAMP(mov_moffs_load, NONE, moffs_load)
+IMPL_TABLE(mov_moffs_load, ROW(mov_moffs_load, NONE));
+STAMP(mov_moffs_store, NONE, moffs_store)
+IMPL_TABLE(mov_moffs_store, ROW(mov_moffs_store, NONE));
+
+/* A register gets the selector zero-extended to the operand size; memory always 16 bits. */
+HANDLER(do_mov_from_sreg)
+{
+	u16 sel = c->seg[i->src].sel;
+
+	if (i->flags & INSN_MEM)
+		return store_operand(c, i, SZ_16, sel);
+	reg_write(c, i->dst, i->size, sel);
+	return ST_OK;
+}
+IMPL_ANY(mov_from_sreg, do_mov_from_sreg);
+
+/* ---- extensions: insn::src2 is the size of the source ---- */
+INLINE int load_source(struct cpu *c, const struct insn *i, bool mem, unsigned size, u64 *v)
+{
+	if (mem)
+		return load_operand(c, i, size, v);
+	*v = reg_read(c, i->src, size);
+	return ST_OK;
+}
+
+INLINE int extend_from(struct cpu *c, const struct insn *i, unsigned size, bool mem, bool sign, unsigned from)
+{
+	u64 v;
+	int st = load_source(c, i, mem, from, &v);
+
+	if (unlikely(st))
+		return st;
+	reg_write(c, i->dst, size, sign ? (u64)sign_extend(v, from) : v);
+	return ST_OK;
+}
+
+INLINE int extend(struct cpu *c, const struct insn *i, unsigned size, bool mem, bool sign)
+{
+	return i->src2 == SZ_8 ? extend_from(c, i, size, mem, sign, SZ_8) : extend_from(c, i, size, mem, sign, SZ_16);
+}
+
+INLINE int extend_dword(struct cpu *c, const struct insn *i, unsigned size, bool mem)
+{
+	return extend_from(c, i, size, mem, true, size == SZ_16 ? SZ_16 : SZ_32);
+}
+
+STAMP_WORDS(movzx, RR, extend, false, false)
+STAMP_WORDS(movzx, RM, extend, true, false)
+IMPL_TABLE(movzx, ROW_WORDS(movzx, RR), ROW_WORDS(movzx, RM));
+STAMP_WORDS(movsx, RR, extend, false, true)
+STAMP_WORDS(movsx, RM, extend, true, true)
+IMPL_TABLE(movsx, ROW_WORDS(movsx, RR), ROW_WORDS(movsx, RM));
+STAMP_WORDS(movsxd, RR, extend_dword, false)
+STAMP_WORDS(movsxd, RM, extend_dword, true)
+IMPL_TABLE(movsxd, ROW_WORDS(movsxd, RR), ROW_WORDS(movsxd, RM));
+
+/* CBW, CWDE, CDQE; CWD, CDQ, CQO. The size is that of the result's (lower) register. */
+INLINE int cbw(struct cpu *c, const struct insn *i, unsigned size)
+{
+	(void)i;
+	reg_write(c, RAX * 8, size, (u64)sign_extend(c->gpr[RAX], size - 1));
+	return ST_OK;
+}
+
+INLINE int cwd(struct cpu *c, const struct insn *i, unsigned size)
+{
+	(void)i;
+	reg_write(c, RDX * 8, size, (u64)(sign_extend(c->gpr[RAX], size) >> 63));
+	return ST_OK;
+}
+
+STAMP_WORDS(cbw, NONE, cbw)
+IMPL_TABLE(cbw, ROW_WORDS(cbw, NONE));
+STAMP_WORDS(cwd, NONE, cwd)
+IMPL_TABLE(cwd, ROW_WORDS(cwd, NONE));
+
+/* ---- CMOVcc, SETcc ---- */
+/* The source is read, and 32 bits are zero-extended, also when the condition is false. */
+INLINE int cmov(struct cpu *c, const struct insn *i, unsigned size, bool mem, bool condition)
+{
+	u64 v;
+	int st = load_source(c, i, mem, size, &v);
+
+	if (unlikely(st))
+		return st;
+	reg_write(c, i->dst, size, condition ? v : reg_read(c, i->dst, size));
+	return ST_OK;
+}
+
+#define CMOV_SIZE(name, bits, expr)										       \
+	HANDLER(name##_RR_##bits)										       \
+	{													       \
+		u64 cc = c->cc;											       \
+														       \
+		return cmov(c, i, SZ_##bits, false, expr);							       \
+	}													       \
+	HANDLER(name##_RM_##bits)										       \
+	{													       \
+		u64 cc = c->cc;											       \
+														       \
+		return cmov(c, i, SZ_##bits, true, expr);							       \
+	}
+#define CMOV(cond, expr)											       \
+	CMOV_SIZE(cmov##cond, 16, expr)										       \
+	CMOV_SIZE(cmov##cond, 32, expr)										       \
+	CMOV_SIZE(cmov##cond, 64, expr)										       \
+	IMPL_TABLE(cmov##cond, ROW_WORDS(cmov##cond, RR), ROW_WORDS(cmov##cond, RM));
+CONDITIONS(CMOV)
+
+#define SET(cond, expr)												       \
+	HANDLER(set##cond##_R)											       \
+	{													       \
+		u64 cc = c->cc;											       \
+														       \
+		REG8(c, i->dst) = (expr) ? 1 : 0;								       \
+		return ST_OK;											       \
+	}													       \
+	HANDLER(set##cond##_M)											       \
+	{													       \
+		u64 cc = c->cc;											       \
+														       \
+		return store_operand(c, i, SZ_8, (expr) ? 1 : 0);						       \
+	}													       \
+	IMPL_TABLE(set##cond, [FORM_R] = { set##cond##_R }, [FORM_M] = { set##cond##_M });
+CONDITIONS(SET)
+
+/* ---- addresses ---- */
+INLINE int lea(struct cpu *c, const struct insn *i, unsigned size)
+{
+	reg_write(c, i->dst, size, insn_ea(c, i));
+	return ST_OK;
+}
+
+STAMP_WORDS(lea, RM, lea)
+IMPL_TABLE(lea, ROW_WORDS(lea, RM));
+
+HANDLER(do_xlat)
+{
+	u64 ea = (c->gpr[RBX] + REG8(c, RAX * 8)) & size_mask(i->asize);
+	u64 v;
+	int st = mem_load(c, i->seg, ea, SZ_8, &v);
+
+	if (unlikely(st))
+		return st;
+	REG8(c, RAX * 8) = (u8)v;
+	return ST_OK;
+}
+IMPL_ANY(xlat, do_xlat);
+
+/* ---- byte order ---- */
+INLINE u64 swap_bytes(u64 v, unsigned size)
+{
+	switch (size) {
+	case SZ_16:
+		return __builtin_bswap16((u16)v);
+	case SZ_32:
+		return __builtin_bswap32((u32)v);
+	default:
+		return __builtin_bswap64(v);
+	}
+}
+
+/* With 16 bits the result is undefined: whatever this host makes of it (66 0F C8 is bswap %ax). */
+INLINE int bswap(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 v = reg_read(c, i->dst, size);
+
+	if (size == SZ_16)
+		asm(".byte 0x66, 0x0f, 0xc8" : "+a"(v));
+	else
+		v = swap_bytes(v, size);
+	reg_write(c, i->dst, size, v);
+	return ST_OK;
+}
+
+INLINE int movbe_rm(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 v;
+	int st = load_operand(c, i, size, &v);
+
+	if (unlikely(st))
+		return st;
+	reg_write(c, i->dst, size, swap_bytes(v, size));
+	return ST_OK;
+}
+
+INLINE int movbe_mr(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return store_operand(c, i, size, swap_bytes(reg_read(c, i->src, size), size));
+}
+
+STAMP_WORDS(bswap, R, bswap)
+IMPL_TABLE(bswap, ROW_WORDS(bswap, R));
+STAMP_WORDS(movbe, RM, movbe_rm)
+STAMP_WORDS(movbe, MR, movbe_mr)
+IMPL_TABLE(movbe, ROW_WORDS(movbe, RM), ROW_WORDS(movbe, MR));

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+#include "interp/debug.h"
+
+static u64 code_address(const struct cpu *c)
+{
+	return ((c->mode == CPU_LONG ? 0 : c->seg[SEG_CS].base) + c->gpr[R_RIP]) & c->lin_mask;
+}
+
+/* Does the client see debug exceptions, instead of the guest? */
+static bool client_debugs(const struct cpu *c)
+{
+	return c->guest_debug & (GUESTDBG_SINGLESTEP | GUESTDBG_USE_HW_BP);
+}
+
+static void set_exit_debug(struct cpu *c, u8 vector, u64 pc, u64 dr6)
+{
+	c->exit.reason = EXIT_DEBUG;
+	c->exit.debug.vector = vector;
+	c->exit.debug.pc = pc;
+	c->exit.debug.dr6 = dr6;
+	c->exit.debug.dr7 = c->guest_debug & GUESTDBG_USE_HW_BP ? c->guest_dr[7] : c->dr[7];
+}
+
+static unsigned code_breakpoints(const struct cpu *c, u64 pc)
+{
+	unsigned found = 0;
+
+	for (unsigned n = 0; n < 4; n++)
+		if ((c->bp.exec & BIT(n)) && c->bp.addr[n] == pc)
+			found |= BIT(n);
+	return found;
+}
+
+int event_step_before(struct cpu *c)
+{
+	unsigned found;
+
+	c->bp.start = c->gpr[R_RIP];
+	c->step &= (u8) ~(STEP_WAS_TF | STEP_WAS_RF);
+	if (c->rflags & FL_TF)
+		c->step |= STEP_WAS_TF;
+	if (c->rflags & FL_RF)
+		c->step |= STEP_WAS_RF;
+	/* What a MOV SS hit is reported after the instruction that follows it. */
+	if (c->ev.shadow == SHADOW_MOV_SS)
+		return ST_OK;
+	c->bp.hits = 0;
+	if (likely(!c->bp.exec) || (c->rflags & FL_RF))
+		return ST_OK;
+	found = code_breakpoints(c, code_address(c));
+	if (!found)
+		return ST_OK;
+	if (client_debugs(c)) {
+		set_exit_debug(c, VEC_DB, code_address(c), DR6_FIXED | found);
+		return ST_EXIT;
+	}
+	c->fault = (struct fault){ .vector = VEC_DB, .dr6 = found };
+	return ST_FAULT;
+}
+
+/*
+ * RF holds for one instruction (SDM vol. 3, 17.3.1.1), all iterations of a repeated one included; IRET loads it for the
+ * next.
+ */
+static void expire_rf(struct cpu *c)
+{
+	const struct insn *i = c->cur;
+
+	if (!(c->step & STEP_WAS_RF))
+		return;
+	if (i && i->op == OP_iret)
+		return;
+	if (i && (i->flags & (INSN_REP | INSN_REPNE)) && c->gpr[R_RIP] == c->bp.start)
+		return;
+	c->rflags &= ~FL_RF;
+}
+
+/* SYSCALL and SYSRET look at the TF that they load, every other instruction at the one it began with. */
+static bool single_stepped(const struct cpu *c)
+{
+	if (c->cur && (c->cur->op == OP_syscall || c->cur->op == OP_sysret))
+		return c->rflags & FL_TF;
+	return c->step & STEP_WAS_TF;
+}
+
+/* Reports the traps of the instruction that has completed. */
+static int take_traps(struct cpu *c)
+{
+	u64 dr6 = c->bp.hits;
+
+	c->bp.hits = 0;
+	if (single_stepped(c))
+		dr6 |= DR6_BS;
+	if (client_debugs(c) && (dr6 || (c->guest_debug & GUESTDBG_SINGLESTEP))) {
+		if (c->guest_debug & GUESTDBG_SINGLESTEP)
+			dr6 |= DR6_BS;
+		set_exit_debug(c, VEC_DB, code_address(c), DR6_FIXED | dr6);
+		return ST_EXIT_DONE;
+	}
+	if (dr6 && !c->ev.exc.pending) {
+		c->ev.exc.pending = true;
+		c->ev.exc.injected = false;
+		c->ev.exc.vector = VEC_DB;
+		c->ev.exc.has_error = false;
+		c->ev.exc.error = 0;
+		c->ev.exc.has_payload = true;
+		c->ev.exc.payload = dr6;
+		cpu_events_changed(c);
+	}
+	return ST_OK;
+}
+
+int event_step_done(struct cpu *c, u8 shadow_before)
+{
+	int st = ST_OK;
+
+	expire_rf(c);
+	/* A second MOV SS does not extend the shadow of the first (SDM vol. 3, 6.8.3). */
+	if (shadow_before && c->ev.shadow == shadow_before) {
+		c->ev.shadow = 0;
+		cpu_events_changed(c);
+	}
+	if (c->ev.shadow != SHADOW_MOV_SS)
+		st = take_traps(c);
+	c->step &= (u8) ~(STEP_WAS_TF | STEP_WAS_RF);
+	debug_recompute(c);
+	return st;
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The run loop: look up the block at RIP, run its instructions one after the other, and between two blocks look at
+ * cpu::attn. Everything rare hangs off attn, so that the way from block to block stays short.
+ */
+#include "interp/block.h"
+#include "interp/debug.h"
+
+/* About 100 microseconds of guest code: how long a signal that can only be polled for may wait. */
+#define POLL_BLOCKS 4096
+
+static bool want_poll(struct cpu *c)
+{
+	c->budget = POLL_BLOCKS;
+	return c->host && c->host->poll && c->host->poll(c->host_ctx);
+}
+
+static enum exit_reason leave(struct cpu *c, enum exit_reason why)
+{
+	c->exit.reason = why;
+	return why;
+}
+
+/* RIP back to the start of an instruction that did not complete. */
+static void rewind_rip(struct cpu *c, const struct insn *i)
+{
+	c->gpr[R_RIP] -= i->len;
+}
+
+void interp_unwind(struct cpu *c)
+{
+	if (c->cur)
+		rewind_rip(c, c->cur);
+	c->cur = NULL;
+	c->io.n = c->io.cursor = 0;
+}
+
+/*
+ * What follows an instruction (or a lookup, without one) that did not simply end. ST_OK: go on; ST_EXIT: cpu::exit is
+ * for the client.
+ */
+static int settle(struct cpu *c, const struct insn *i, int st)
+{
+	switch (st) {
+	case ST_FAULT:
+		if (i)
+			rewind_rip(c, i);
+		c->io.n = c->io.cursor = 0;
+		return event_fault(c) == ST_OK ? ST_OK : ST_EXIT;
+	case ST_EXIT:
+		if (i)
+			rewind_rip(c, i);
+		return ST_EXIT;
+	case ST_EXIT_DONE:
+		c->io.n = c->io.cursor = 0;
+		return ST_EXIT;
+	case ST_AGAIN:
+		rewind_rip(c, i);
+		return ST_OK;
+	default:
+		return ST_OK;
+	}
+}
+
+/* Runs the block's instructions until one of them says more than "next"; *last is that one. */
+static inline __attribute__((always_inline)) int run_block(struct cpu *c, const struct block *b,
+							   const struct insn **last)
+{
+	const struct insn *i = b->insn;
+	int st;
+
+	c->stats.blocks++;
+	c->stats.insns += b->n;
+	for (;; i++) {
+		c->cur = i;
+		c->gpr[R_RIP] += i->len;
+		st = i->fn(c, i);
+		if (unlikely(st != ST_OK))
+			break;
+	}
+	*last = i;
+	return st;
+}
+
+/* An instruction that completed with an exit (HLT): what is due after it may queue an event, but not hide the exit. */
+static int step_exit(struct cpu *c, u8 shadow)
+{
+	struct exit exit = c->exit;
+
+	event_step_done(c, shadow);
+	c->exit = exit;
+	return ST_EXIT;
+}
+
+/* One instruction alone, with all that hardware looks at between two of them. ST_OK or ST_EXIT. */
+static int step(struct cpu *c)
+{
+	u8 shadow = c->ev.shadow;
+	const struct insn *i;
+	struct block *b;
+	int st;
+
+	c->cur = NULL;
+	st = event_step_before(c);
+	if (st)
+		return settle(c, NULL, st);
+	st = block_lookup(c, &b);
+	if (st)
+		return settle(c, NULL, st);
+	i = b->insn;
+	c->stats.insns++;
+	c->io.cursor = 0;
+	c->cur = i;
+	c->gpr[R_RIP] += i->len;
+	st = i->fn(c, i);
+	if (st <= ST_END || st == ST_EXIT_DONE)
+		c->io.n = c->io.cursor = 0;
+	if (st == ST_EXIT_DONE)
+		return step_exit(c, shadow);
+	if (settle(c, i, st) != ST_OK)
+		return ST_EXIT;
+	return st == ST_FAULT ? ST_OK : event_step_done(c, shadow);
+}
+
+/*
+ * The client answered an access of the instruction at RIP, or of an event delivery: that comes before everything else,
+ * so that the client may rely on "complete after the next KVM_RUN" (api.rst, 5. The kvm_run structure).
+ */
+static int resume(struct cpu *c)
+{
+	cpu_attn_clear(c, ATTN_RESUME);
+	c->io.cursor = 0;
+	if (!c->event_waits)
+		return step(c);
+	cpu_attn(c, ATTN_EVENT);
+	return ST_OK;
+}
+
+static int take_events(struct cpu *c)
+{
+	int st;
+
+	cpu_attn_clear(c, ATTN_EVENT);
+	c->cur = NULL;
+	c->io.cursor = 0;
+	st = event_poll(c);
+	c->event_waits = st == ST_EXIT;
+	if (!c->event_waits)
+		c->io.n = c->io.cursor = 0;
+	return st >= ST_EXIT ? ST_EXIT : ST_OK;
+}
+
+/* ST_OK: look up the next block. ST_EXIT: leave. */
+static int attention(struct cpu *c, u32 attn)
+{
+	if (attn & ATTN_REQUEST) {
+		cpu_attn_clear(c, ATTN_REQUEST);
+		if (c->host && c->host->request)
+			c->host->request(c->host_ctx);
+	}
+	if (attn & ATTN_RESUME)
+		return resume(c);
+	if (attn & ATTN_KICK) {
+		cpu_attn_clear(c, ATTN_KICK);
+		leave(c, EXIT_INTR);
+		return ST_EXIT;
+	}
+	if (attn & ATTN_EVENT)
+		return take_events(c);
+	if (!c->budget-- && want_poll(c)) {
+		leave(c, EXIT_INTR);
+		return ST_EXIT;
+	}
+	return attn & ATTN_STEP ? step(c) : ST_OK;
+}
+
+enum exit_reason interp_run(struct cpu *c)
+{
+	const struct insn *last;
+	struct block *b;
+	u32 attn;
+	int st;
+
+	c->cur = NULL;
+	for (;;) {
+		attn = __atomic_load_n(&c->attn, __ATOMIC_ACQUIRE);
+		if (unlikely(attn)) {
+			if (attention(c, attn) != ST_OK)
+				return c->exit.reason;
+			continue;
+		}
+		if (unlikely(!c->budget--) && want_poll(c))
+			return leave(c, EXIT_INTR);
+		st = block_lookup(c, &b);
+		if (likely(st == ST_OK))
+			st = run_block(c, b, &last);
+		else
+			last = NULL;
+		if (unlikely(st != ST_END) && settle(c, last, st) != ST_OK)
+			return c->exit.reason;
+	}
+}

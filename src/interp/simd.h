@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How SIMD instructions run: the host executes the same instruction on copies of the operands, or a few lines of C move
+ * bytes where the immediate would have to be part of the host's instruction.
+ *
+ * Handlers are made from lists of rows (X-macros), one list a kind of instruction, in simd_ops.h; an encoding (legacy
+ * SSE, MMX) is a template that takes such lists.
+ *
+ * Instructions that can raise SIMD floating-point exceptions get the guest's MXCSR with all exceptions masked for that
+ * one instruction; SIMD_FP() has the text. All others run under the client's MXCSR, which is of no matter to them.
+ */
+#ifndef UKVM_INTERP_SIMD_H
+#define UKVM_INTERP_SIMD_H
+
+#include <string.h>
+
+#include "cpu/fpu.h"
+#include "interp/impl.h"
+
+typedef u64 v128 __attribute__((vector_size(16), may_alias));
+
+/* The same 16 bytes in elements. */
+union vec {
+	v128 v;
+	u8 b[16];
+	u16 w[8];
+	u32 d[4];
+	u64 q[2];
+};
+
+#define XMM(c, n) (*(v128 *)(c)->fpu.vec[n])
+
+/* ---- may it run, and its operands ---- */
+
+INLINE int sse_begin(struct cpu *c)
+{
+	return fpu_check(c, FPU_TRAP_SSE);
+}
+
+/* Legacy SSE: a memory operand of 16 bytes must be aligned, except in instructions that say otherwise. */
+enum alignment { UNALIGNED, ALIGNED };
+
+INLINE int simd_check_aligned(struct cpu *c, const struct insn *i, u64 ea)
+{
+	if (unlikely((c->seg[i->seg].base + ea) & 15))
+		return fault_gp(c, 0);
+	return ST_OK;
+}
+
+/* Reads the memory operand, zero-extended. */
+INLINE int simd_load(struct cpu *c, const struct insn *i, unsigned bytes, enum alignment how, v128 *v)
+{
+	u64 ea = insn_ea(c, i), low = 0;
+	int st;
+
+	if (bytes == 16) {
+		if (how == ALIGNED && simd_check_aligned(c, i, ea))
+			return ST_FAULT;
+		return mem_read(c, i->seg, ea, v, 16);
+	}
+	st = mem_read(c, i->seg, ea, &low, bytes);
+	*v = (v128){ low, 0 };
+	return st;
+}
+
+INLINE int simd_store(struct cpu *c, const struct insn *i, unsigned bytes, enum alignment how, const v128 *v)
+{
+	u64 ea = insn_ea(c, i);
+
+	if (how == ALIGNED && simd_check_aligned(c, i, ea))
+		return ST_FAULT;
+	return mem_write(c, i->seg, ea, v, bytes);
+}
+
+/* The last operand of an SSE instruction: memory or the register src. */
+INLINE int sse_source(struct cpu *c, const struct insn *i, unsigned bytes, enum alignment how, v128 *v)
+{
+	if (i->flags & INSN_MEM)
+		return simd_load(c, i, bytes, how, v);
+	*v = XMM(c, i->src);
+	return ST_OK;
+}
+
+/* All that comes before the operation itself: an SSE instruction's checks and its source. */
+INLINE int sse_fetch(struct cpu *c, const struct insn *i, unsigned bytes, enum alignment how, v128 *v)
+{
+	int st = sse_begin(c);
+
+	return unlikely(st) ? st : sse_source(c, i, bytes, how, v);
+}
+
+/* The general register of a destination without a byte or word form: 64 bits with REX.W, else zero-extended 32. */
+INLINE void gpr_write(struct cpu *c, const struct insn *i, u64 v)
+{
+	REG64(c, i->dst) = i->flags & INSN_REX_W ? v : (u32)v;
+}
+
+/* ---- floating point ---- */
+
+struct simd_env {
+	u32 host, in, out; /* MXCSR: the client's; what the instruction starts with; what it left */
+};
+
+/* The text of an instruction that can raise exceptions, and the operands for it. */
+#define SIMD_FP(text)                                                                                                  \
+	"stmxcsr %[env_host]\n\tldmxcsr %[env_in]\n\t" text "\n\tstmxcsr %[env_out]\n\tldmxcsr %[env_host]"
+#define SIMD_ENV_OUT(e) [env_host] "=&m"((e).host), [env_out] "=&m"((e).out)
+#define SIMD_ENV_IN(e) [env_in] "m"((e).in)
+
+/* What the result of an instruction may hold that an unmasked underflow exception is for. */
+enum simd_result { RES_NONE, RES_SS, RES_SD, RES_PS, RES_PD };
+
+INLINE bool simd_masked(const struct cpu *c)
+{
+	return likely((c->fpu.mxcsr & MXCSR_MASKS) == MXCSR_MASKS);
+}
+
+/* The slow halves of the two functions below, for guests that unmask exceptions. */
+u32 simd_enter_unmasked(const struct cpu *c);
+int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, enum simd_result kind);
+
+INLINE void simd_enter(const struct cpu *c, struct simd_env *e)
+{
+	e->in = simd_masked(c) ? c->fpu.mxcsr : simd_enter_unmasked(c);
+}
+
+/* Takes over the flags; ST_OK if the result may be committed. */
+INLINE int simd_leave(struct cpu *c, const struct simd_env *e, const v128 *result, enum simd_result kind)
+{
+	if (!simd_masked(c))
+		return simd_leave_unmasked(c, e->out, result, kind);
+	c->fpu.mxcsr = e->out;
+	return ST_OK;
+}
+
+/* ---- MMX: the low 64 bits of x87 registers ---- */
+
+INLINE int mmx_begin(struct cpu *c)
+{
+	if (unlikely(c->fpu_trap & FPU_TRAP_MMX))
+		return fpu_trap(c, FPU_TRAP_MMX);
+	if (unlikely(c->fpu.fsw & FSW_ES) && (c->cr0 & CR0_NE))
+		return fault_noerr(c, VEC_MF);
+	return ST_OK;
+}
+
+INLINE u64 mmx_get(const struct cpu *c, unsigned n)
+{
+	return *(const u64_un *)c->fpu.st[n & 7];
+}
+
+/* Every MMX instruction leaves the x87 with TOP = 0 and no register empty (SDM vol. 1, 9.5.1). */
+INLINE void mmx_done(struct cpu *c)
+{
+	c->fpu.fsw &= ~FSW_TOP;
+	c->fpu.ftw = 0xff;
+}
+
+INLINE void mmx_set(struct cpu *c, unsigned n, u64 v)
+{
+	u8 *st = c->fpu.st[n & 7];
+
+	*(u64_un *)st = v;
+	*(u16_un *)(st + 8) = 0xffff;
+	mmx_done(c);
+}
+
+#endif

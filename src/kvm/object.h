@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * File descriptors and the objects behind them. An object's fd is a file of a memfd, and the inode tells which object
+ * it is; so dup(), close(), poll(), mmap() and passing it on to other processes work without our help.
+ */
+#ifndef UKVM_KVM_OBJECT_H
+#define UKVM_KVM_OBJECT_H
+
+#include "kvm/vm.h"
+
+/* A new fd of /dev/kvm, with O_CLOEXEC if flags have it; or a negative errno. */
+int kvm_open(int flags);
+
+/* Does fd belong to an object of ours? For the preloaded library: fstat() of /dev/kvm, close(). */
+enum obj_class kvm_fd_class(int fd);
+
+/* Is this fd number one that ukvm keeps for itself? close() and close_range() should pass it over. */
+bool kvm_fd_reserved(int fd);
+
+/*
+ * Frees what no fd and no mapping reaches any more. To be called after a close() or munmap() of something that may be
+ * ours, and done by every create. An object that an ioctl is using is freed when that returns.
+ */
+void kvm_collect(void);
+
+/*
+ * The object of fd, with a reference that obj_put() gives back. 0; -EBADF; -ENOTTY: not ours; -EIO: ours, but of
+ * another process.
+ */
+int obj_get(int fd, struct obj **o);
+void obj_put(struct obj *o);
+
+/*
+ * Makes the memfd of an object with `size` bytes that nobody can truncate (0: that is resized later), fills class, fd,
+ * dev, ino, and opens the client's fd, which is returned. Then obj_publish() lets ioctls find it, or obj_abandon()
+ * takes all that back.
+ */
+int obj_create(struct obj *o, enum obj_class class, const char *name, u64 size, bool cloexec);
+void obj_publish(struct obj *o);
+void obj_abandon(struct obj *o, int fd);
+
+/* A copy of fd, close-on-exec and out of the way of the numbers that the client gets; or a negative errno. */
+int fd_reserve(int fd);
+
+/* Frees a VM and its vCPUs (vm.c). Nobody can reach them any more. */
+void vm_destroy(struct vm *vm);
+
+#endif

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+/* The slow paths of mem.h: page crossing, MMIO, dirty logging, cached code, alignment checks. */
+#include <string.h>
+
+#include "mem/tlb.h"
+
+/* An access touches one page or two. */
+struct span {
+	struct page_ref page[2];
+	unsigned n;
+};
+
+static unsigned part_in_page(u64 lin, unsigned size)
+{
+	return (unsigned)min_u64(size, PAGE_SIZE - (lin & ~PAGE_MASK));
+}
+
+/* Translates all of an access before any byte of it is touched. */
+static int span_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enum mem_access how, struct span *sp)
+{
+	unsigned first = part_in_page(lin, size);
+	int st = tlb_resolve(c, mmu, lin, first, how, &sp->page[0]);
+
+	sp->n = 1;
+	if (st || first == size)
+		return st;
+	sp->n = 2;
+	return tlb_resolve(c, mmu, (lin + first) & c->lin_mask, size - first, how, &sp->page[1]);
+}
+
+static int span_read(struct cpu *c, const struct span *sp, void *out)
+{
+	for (unsigned n = 0; n < sp->n; n++) {
+		const struct page_ref *r = &sp->page[n];
+		int st = ST_OK;
+
+		if (r->host)
+			guest_copy(out, r->host, r->size);
+		else
+			st = mmio_access(c, r->gpa, out, r->size, false);
+		if (st)
+			return st;
+		out = (u8 *)out + r->size;
+	}
+	return ST_OK;
+}
+
+/* Devices first: if the client must be asked, the instruction runs again, and must then find memory unchanged. */
+static int span_write(struct cpu *c, const struct span *sp, const void *in)
+{
+	for (unsigned n = 0; n < sp->n; n++) {
+		const struct page_ref *r = &sp->page[n];
+		const u8 *from = (const u8 *)in + (n ? sp->page[0].size : 0);
+		int st = r->host ? ST_OK : mmio_access(c, r->gpa, (void *)(uintptr_t)from, r->size, true);
+
+		if (st)
+			return st;
+	}
+	for (unsigned n = 0; n < sp->n; n++) {
+		const struct page_ref *r = &sp->page[n];
+
+		if (!r->host)
+			continue;
+		if (r->code)
+			code_written(c, r->code, (uintptr_t)r->host & ~PAGE_MASK, r->size);
+		guest_copy(r->host, (const u8 *)in + (n ? sp->page[0].size : 0), r->size);
+	}
+	return ST_OK;
+}
+
+/* #AC(0): CPL 3 with CR0.AM and EFLAGS.AC (SDM vol. 3, 6.15). */
+static int alignment_check(struct cpu *c, u64 lin, unsigned size)
+{
+	if (likely(!(c->rflags & FL_AC) || c->cpl != 3 || !(c->cr0 & CR0_AM)))
+		return ST_OK;
+	if (size > 1 && size <= 8 && (lin & (size - 1)))
+		return fault_err(c, VEC_AC, 0);
+	return ST_OK;
+}
+
+static int lin_prepare(struct cpu *c, unsigned seg, u64 ea, unsigned size, enum mem_access how, u64 *lin)
+{
+	int st = seg_check(c, seg, ea, size, how, lin);
+
+	return st ? st : alignment_check(c, *lin, size);
+}
+
+int mem_read_slow(struct cpu *c, unsigned seg, u64 ea, void *out, unsigned size)
+{
+	struct span sp;
+	u64 lin;
+	int st = lin_prepare(c, seg, ea, size, MEM_READ, &lin);
+
+	if (!st)
+		st = span_resolve(c, c->mmu, lin, size, MEM_READ, &sp);
+	return st ? st : span_read(c, &sp, out);
+}
+
+int mem_write_slow(struct cpu *c, unsigned seg, u64 ea, const void *in, unsigned size)
+{
+	struct span sp;
+	u64 lin;
+	int st = lin_prepare(c, seg, ea, size, MEM_WRITE, &lin);
+
+	if (!st)
+		st = span_resolve(c, c->mmu, lin, size, MEM_WRITE, &sp);
+	return st ? st : span_write(c, &sp, in);
+}
+
+/* One host address serves if all of the operand is memory and the pages follow each other there as well. */
+static void *span_host(const struct span *sp)
+{
+	if (!sp->page[0].host)
+		return NULL;
+	if (sp->n == 2 && sp->page[1].host != sp->page[0].host + sp->page[0].size)
+		return NULL;
+	return sp->page[0].host;
+}
+
+int mem_rmw_slow(struct cpu *c, unsigned seg, u64 ea, unsigned size, struct mem_rmw *a)
+{
+	struct span sp;
+	u64 lin;
+	int st = lin_prepare(c, seg, ea, size, MEM_WRITE, &lin);
+
+	if (!st)
+		st = seg_check(c, seg, ea, size, MEM_READ, &lin);
+	if (!st)
+		st = span_resolve(c, c->mmu, lin, size, MEM_WRITE, &sp);
+	if (st)
+		return st;
+	a->p = span_host(&sp);
+	a->bounce = !a->p;
+	if (a->p) {
+		for (unsigned n = 0; n < sp.n; n++)
+			if (sp.page[n].code)
+				code_written(c, sp.page[n].code, (uintptr_t)sp.page[n].host & ~PAGE_MASK,
+					     sp.page[n].size);
+		return ST_OK;
+	}
+	a->p = c->bounce;
+	a->size = (u8)size;
+	a->seg = (u8)seg;
+	a->ea = ea;
+	return span_read(c, &sp, c->bounce);
+}
+
+int mem_rmw_finish(struct cpu *c, struct mem_rmw *a)
+{
+	return mem_write_slow(c, a->seg, a->ea, c->bounce, a->size);
+}
+
+/* Large operands: all pages are checked first, then copied in pieces that the slow path can remember (io.c). */
+static int bulk(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size, enum mem_access how)
+{
+	int st = ST_OK;
+
+	for (size_t done = 0; done < size && !st;) {
+		unsigned part = (unsigned)min_u64(size - done, 64 - ((ea + done) & 63));
+
+		st = how == MEM_READ ? mem_read_slow(c, seg, ea + done, data + done, part) :
+				       mem_write_slow(c, seg, ea + done, data + done, part);
+		done += part;
+	}
+	return st;
+}
+
+int mem_read_bulk(struct cpu *c, unsigned seg, u64 ea, void *out, size_t size)
+{
+	return bulk(c, seg, ea, out, size, MEM_READ);
+}
+
+int mem_write_bulk(struct cpu *c, unsigned seg, u64 ea, const void *in, size_t size)
+{
+	int st = mem_probe(c, seg, ea, size, MEM_WRITE);
+
+	return st ? st : bulk(c, seg, ea, (u8 *)(uintptr_t)in, size, MEM_WRITE);
+}
+
+int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how)
+{
+	u64 lin;
+	int st = seg_check(c, seg, ea, size, how, &lin);
+
+	while (!st && size) {
+		unsigned part = part_in_page(lin, (unsigned)min_u64(size, PAGE_SIZE));
+		struct walk w;
+
+		/* Not tlb_resolve(): a probe for writing must not mark the page dirty. */
+		st = cpu_walk(c, lin, (how == MEM_WRITE ? PF_W : 0) | (c->mmu == MMU_USER ? PF_U : 0),
+			      c->mmu == MMU_SUP_AC ? WALK_SMAP_LIFTED : 0, &w);
+		lin = (lin + part) & c->lin_mask;
+		size -= part;
+	}
+	return st;
+}
+
+void *mem_span(struct cpu *c, unsigned seg, u64 ea, enum mem_access how, u64 *forward, u64 *backward)
+{
+	const struct seg *s = &c->seg[seg];
+	u64 end = how == MEM_READ ? s->rd_end : s->wr_end;
+	u64 lin = (s->base + ea) & c->lin_mask, in_page = lin & ~PAGE_MASK;
+	const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+
+	if (((lin & PAGE_MASK) | c->tlb_gen) != (how == MEM_READ ? e->rd : e->wr))
+		return NULL;
+	if (unlikely(ea >= end))
+		return NULL;
+	*forward = min_u64(PAGE_SIZE - in_page, end - ea);
+	*backward = min_u64(in_page, ea);
+	return (void *)(uintptr_t)(lin + e->addend);
+}
+
+int mem_read_sys(struct cpu *c, u64 lin, void *out, unsigned size)
+{
+	struct span sp;
+	int st = span_resolve(c, MMU_SUP, lin & c->lin_mask, size, MEM_READ, &sp);
+
+	return st ? st : span_read(c, &sp, out);
+}
+
+int mem_write_sys(struct cpu *c, u64 lin, const void *in, unsigned size)
+{
+	struct span sp;
+	int st = span_resolve(c, MMU_SUP, lin & c->lin_mask, size, MEM_WRITE, &sp);
+
+	return st ? st : span_write(c, &sp, in);
+}

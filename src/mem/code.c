@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+#include "mem/code.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "mem/mem.h"
+#include "os/mem.h"
+
+#define ARENA_SIZE (12u << 20)
+#define LINE_SIZE (1u << CODE_LINE_SHIFT)
+
+/* All of the cache but the arena is one allocation, made once. */
+struct code_memory {
+	struct code_cache code;
+	struct jump_entry jump[1 << JUMP_BITS];
+	struct code_page *hash[1 << CODE_HASH_BITS];
+	struct block scratch;
+	struct insn scratch_insn[2];
+};
+
+int code_init(struct cpu *c)
+{
+	struct code_memory *m = os_alloc(sizeof(*m));
+	u8 *arena = os_alloc(ARENA_SIZE);
+
+	if (!m || !arena) {
+		os_free(m, sizeof(*m));
+		os_free(arena, ARENA_SIZE);
+		return -ENOMEM;
+	}
+	m->code.jump = m->jump;
+	m->code.hash = m->hash;
+	m->code.scratch = &m->scratch;
+	m->code.arena = arena;
+	m->code.size = ARENA_SIZE;
+	m->code.stamp = 1;
+	m->code.epoch = 1;
+	c->code = &m->code;
+	return 0;
+}
+
+void code_free(struct cpu *c)
+{
+	struct code_memory *m = container_of(c->code, struct code_memory, code);
+
+	if (!c->code)
+		return;
+	os_free(c->code->arena, ARENA_SIZE);
+	os_free(m, sizeof(*m));
+	c->code = NULL;
+}
+
+void code_flush(struct cpu *c)
+{
+	struct code_cache *code = c->code;
+
+	memset(code->hash, 0, sizeof(code->hash[0]) << CODE_HASH_BITS);
+	code->used = 0;
+	code->stamp++;
+	c->cur_block = NULL;
+}
+
+void code_serialize(struct cpu *c)
+{
+	if (c->code)
+		c->code->epoch++;
+}
+
+static void *arena_take(struct code_cache *code, size_t size)
+{
+	void *p = code->arena + code->used;
+
+	size = (size + 15) & ~15ul;
+	if (size > code->size - code->used)
+		return NULL;
+	code->used += size;
+	return p;
+}
+
+static struct code_page **hash_slot(const struct code_cache *code, const u8 *host)
+{
+	u64 h = ((u64)(uintptr_t)host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull;
+
+	return &code->hash[h >> (64 - CODE_HASH_BITS)];
+}
+
+struct code_page *code_page_find(const struct code_cache *code, const u8 *host)
+{
+	struct code_page *p;
+
+	for (p = *hash_slot(code, host); p; p = p->next)
+		if (p->host == host)
+			return p;
+	return NULL;
+}
+
+/* Takes away every write tag that reaches a host page: there may be several linear addresses of it. */
+static void tlb_revoke_write(struct cpu *c, const u8 *host)
+{
+	for (unsigned n = 0; n < NR_MMU * TLB_SIZE; n++) {
+		struct tlb_entry *e = &c->tlb[n];
+
+		if ((e->wr & PAGE_MASK) + e->addend == (u64)(uintptr_t)host)
+			e->wr = 0;
+	}
+}
+
+struct code_page *code_page_get(struct cpu *c, u8 *host)
+{
+	struct code_page *p = code_page_find(c->code, host);
+	struct code_page **slot = hash_slot(c->code, host);
+
+	if (!p) {
+		p = arena_take(c->code, sizeof(*p));
+		if (!p)
+			return NULL;
+		memset(p, 0, offsetof(struct code_page, copy));
+		p->host = host;
+		p->epoch = c->code->epoch;
+		p->next = *slot;
+		*slot = p;
+	}
+	if (!p->lines)
+		tlb_revoke_write(c, host);
+	return p;
+}
+
+int block_stale(struct cpu *c, const struct insn *i)
+{
+	(void)c;
+	(void)i;
+	return ST_AGAIN;
+}
+
+/*
+ * The block that executes right now may be among the dropped ones: its instructions stay where they are until the next
+ * flush, and each sends the run loop back to look the code up anew.
+ */
+static void page_drop(struct cpu *c, struct code_page *p)
+{
+	for (unsigned line = 0; line < ARRAY_SIZE(p->blocks); line++) {
+		for (struct block *b = p->blocks[line]; b; b = b->next)
+			for (unsigned n = 0; n < b->n; n++)
+				b->insn[n].fn = block_stale;
+		p->blocks[line] = NULL;
+	}
+	p->lines = 0;
+	p->drops++;
+	c->code->stamp++;
+	c->stats.invalidations++;
+}
+
+/* Guest memory against our copy of it; both may be any bytes, and the guest's may change meanwhile. */
+__attribute__((no_sanitize("thread"))) static bool line_differs(const u8 *host, const u8 *copy)
+{
+	const volatile u64 *a = (const volatile u64 *)host;
+	const u64 *b = (const u64 *)copy;
+	u64 diff = 0;
+
+	for (unsigned n = 0; n < LINE_SIZE / 8; n++)
+		diff |= a[n] ^ b[n];
+	return diff;
+}
+
+void code_page_validate(struct cpu *c, struct code_page *p)
+{
+	if (p->epoch == c->code->epoch)
+		return;
+	for (u64 lines = p->lines; lines; lines &= lines - 1) {
+		unsigned off = (unsigned)__builtin_ctzll(lines) << CODE_LINE_SHIFT;
+
+		if (line_differs(p->host + off, p->copy + off)) {
+			page_drop(c, p);
+			break;
+		}
+	}
+	p->epoch = c->code->epoch;
+}
+
+void code_written(struct cpu *c, struct code_page *p, unsigned off, unsigned size)
+{
+	unsigned first = off >> CODE_LINE_SHIFT, last = (off + size - 1) >> CODE_LINE_SHIFT;
+	u64 mask = (~0ull << first) & (~0ull >> (63 - last));
+
+	if (p->lines & mask)
+		page_drop(c, p);
+}
+
+struct block *block_alloc(struct code_cache *code, unsigned n)
+{
+	return arena_take(code, sizeof(struct block) + n * sizeof(struct insn));
+}
+
+void block_insert(struct code_page *p, struct block *b)
+{
+	struct block **head = &p->blocks[b->off >> CODE_LINE_SHIFT];
+
+	b->page = p;
+	b->next = *head;
+	*head = b;
+}
+
+struct block *block_find(const struct code_page *p, unsigned off, unsigned mode)
+{
+	struct block *b;
+
+	for (b = p->blocks[off >> CODE_LINE_SHIFT]; b; b = b->next)
+		if (b->off == off && b->mode == mode)
+			return b;
+	return NULL;
+}

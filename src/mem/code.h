@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cached decodings of guest code, and their coherence with memory (docs/coherence.md). One cache per vCPU, no locks.
+ *
+ * Code is cached by the host page that holds it, so every guest-physical or linear alias of a page shares it. A page
+ * with cached code has no write tag in this vCPU's soft TLB: its own stores arrive at code_written() and are exact.
+ * Stores by anybody else (the client, other vCPUs, read(2)) are found by comparing the page with the copy of its bytes
+ * from which the decodings were made. The comparison happens at the first transfer into a page after the epoch
+ * advanced: code_serialize() is called wherever a real CPU would see the new bytes for sure.
+ */
+#ifndef UKVM_MEM_CODE_H
+#define UKVM_MEM_CODE_H
+
+#include "cpu/cpu.h"
+#include "insn/insn.h"
+
+#define CODE_LINE_SHIFT 6
+#define BLOCK_MAX_INSNS 32
+
+struct code_page;
+
+/* Straight-line code within one page; a pseudo-instruction that ends the block follows the last one. */
+struct block {
+	struct code_page *page; /* NULL: the scratch block, valid for one execution */
+	struct block *next;     /* of the same start line */
+	u16 off;                /* of the first byte in its page */
+	u16 bytes;
+	u8 mode;                /* enum decode_mode */
+	u8 n;
+	struct insn insn[];
+};
+
+struct code_page {
+	u8 *host;
+	struct code_page *next; /* hash chain */
+	u64 epoch;              /* validated in this epoch */
+	u64 lines;              /* bit n: cached code comes from line n */
+	u32 drops;              /* how often its code had to be dropped */
+	struct block *blocks[PAGE_SIZE >> CODE_LINE_SHIFT];
+	u8 copy[PAGE_SIZE];
+};
+
+/* A page whose code was dropped this often is decoded without being cached. */
+#define CODE_MAX_DROPS 200
+
+struct jump_entry {
+	u64 lin, key, stamp;
+	struct block *block;
+};
+#define JUMP_BITS 12
+
+struct code_cache {
+	u64 epoch, stamp;
+	struct jump_entry *jump;      /* [1 << JUMP_BITS] */
+	struct code_page **hash;      /* [1 << CODE_HASH_BITS] */
+	u8 *arena;
+	size_t used, size;
+	struct block *scratch;        /* room for one instruction */
+};
+#define CODE_HASH_BITS 12
+
+int code_init(struct cpu *c); /* 0 or -ENOMEM */
+void code_free(struct cpu *c);
+
+/* Forgets everything (the slots changed). Only between two blocks, or while the vCPU rests. */
+void code_flush(struct cpu *c);
+
+/* From here on, code that anybody wrote before must be seen: serializing instructions, interrupts, KVM_RUN entry. */
+void code_serialize(struct cpu *c);
+
+/* The page at host if it holds cached code, else NULL. */
+struct code_page *code_page_find(const struct code_cache *code, const u8 *host);
+/* The same, made if it is missing; takes the write tags of the page away. NULL if the arena is full. */
+struct code_page *code_page_get(struct cpu *c, u8 *host);
+/* Compares the page with memory if that is due; drops its blocks if they are stale. */
+void code_page_validate(struct cpu *c, struct code_page *p);
+/* The guest is about to write [off, off + size) of a page with code: drops its blocks if they may come from there. */
+void code_written(struct cpu *c, struct code_page *p, unsigned off, unsigned size);
+
+/* Room for a block of n instructions, NULL if the arena is full (then code_flush() and start again). */
+struct block *block_alloc(struct code_cache *code, unsigned n);
+void block_insert(struct code_page *p, struct block *b);
+struct block *block_find(const struct code_page *p, unsigned off, unsigned mode);
+
+/* Handler of the instructions of dropped blocks: look the code up again. */
+int block_stale(struct cpu *c, const struct insn *i);
+
+#endif

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+#include "mem/tlb.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cpu/debug.h"
+#include "os/mem.h"
+
+#define TLB_BYTES (sizeof(struct tlb_entry) * NR_MMU * TLB_SIZE)
+#define TLB_GEN_MAX 4095
+
+int tlb_init(struct cpu *c)
+{
+	c->tlb = os_alloc(TLB_BYTES);
+	if (!c->tlb)
+		return -ENOMEM;
+	c->tlb_gen = 1;
+	c->large_shift = PAGE_SHIFT;
+	c->tlb_cur = c->tlb + c->mmu * TLB_SIZE;
+	return 0;
+}
+
+void tlb_free(struct cpu *c)
+{
+	os_free(c->tlb, TLB_BYTES);
+	c->tlb = c->tlb_cur = NULL;
+}
+
+void tlb_flush(struct cpu *c)
+{
+	if (!c->tlb)
+		return;
+	if (++c->tlb_gen > TLB_GEN_MAX) {
+		memset(c->tlb, 0, TLB_BYTES);
+		c->tlb_gen = 1;
+	}
+	c->large_shift = PAGE_SHIFT;
+	if (c->code)
+		c->code->stamp++;
+}
+
+void tlb_flush_page(struct cpu *c, u64 lin)
+{
+	u64 mask = ~0ull << c->large_shift;
+
+	if (!c->tlb)
+		return;
+	if (c->code)
+		c->code->stamp++;
+	/* A large page is in here as its 4 KiB pieces; INVLPG drops them all (SDM vol. 3, 4.10.4.1). */
+	if (c->large_shift > PAGE_SHIFT) {
+		for (unsigned n = 0; n < NR_MMU * TLB_SIZE; n++) {
+			struct tlb_entry *e = &c->tlb[n];
+
+			if (!(((e->rd | e->wr | e->ex) ^ lin) & mask))
+				e->rd = e->wr = e->ex = 0;
+		}
+		return;
+	}
+	for (unsigned mmu = 0; mmu < NR_MMU; mmu++) {
+		struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
+
+		e->rd = e->wr = e->ex = 0;
+	}
+}
+
+static bool page_logged_clean(const struct memslot *s, u64 off)
+{
+	u64 page = off >> PAGE_SHIFT;
+
+	return s->dirty && !(__atomic_load_n(&s->dirty[page >> 6], __ATOMIC_RELAXED) & BIT64(page & 63));
+}
+
+/* Enters what the translation allows without further ado. */
+static void tlb_fill(struct cpu *c, unsigned mmu, u64 lin, enum mem_access how, const struct walk *w,
+		     const struct memslot *s, u64 off, bool code)
+{
+	struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
+	u64 tag = (lin & PAGE_MASK) | c->tlb_gen;
+	u64 addend = (u64)(uintptr_t)s->hva + (off & PAGE_MASK) - (lin & PAGE_MASK);
+
+	if (debug_page_watched(c, lin & PAGE_MASK))
+		return;
+	if ((e->rd != tag && e->ex != tag) || e->addend != addend)
+		e->rd = e->wr = e->ex = 0;
+	e->addend = addend;
+	if (how == MEM_EXEC)
+		e->ex = tag;
+	else
+		e->rd = tag;
+	if (how == MEM_WRITE || (how == MEM_READ && (w->prot & PF_W) && w->dirty))
+		e->wr = code || s->readonly || page_logged_clean(s, off) ? 0 : tag;
+	if (w->shift > c->large_shift)
+		c->large_shift = w->shift;
+	c->stats.tlb_fill++;
+}
+
+int tlb_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enum mem_access how, struct page_ref *r)
+{
+	static const u8 access[] = { [MEM_READ] = 0, [MEM_WRITE] = PF_W, [MEM_EXEC] = PF_I };
+	const struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
+	u64 tag = (lin & PAGE_MASK) | c->tlb_gen, off;
+	const struct memslot *s;
+	struct walk w;
+	int st;
+
+	r->size = size;
+	r->code = NULL;
+	if ((how == MEM_READ ? e->rd : how == MEM_WRITE ? e->wr : e->ex) == tag) {
+		r->host = (u8 *)(uintptr_t)(lin + e->addend);
+		return ST_OK;
+	}
+	c->stats.tlb_miss++;
+	st = cpu_walk(c, lin, access[how] | (mmu == MMU_USER ? PF_U : 0),
+		      WALK_SET_AD | (mmu == MMU_SUP_AC ? WALK_SMAP_LIFTED : 0), &w);
+	if (st)
+		return st;
+	r->gpa = w.gpa;
+	r->host = NULL;
+	s = map_find(c->map, w.gpa, &off);
+	if (!s || (how == MEM_WRITE && s->readonly))
+		return ST_OK;
+	r->host = s->hva + off;
+	if (how == MEM_WRITE)
+		memslot_mark_dirty(s, off);
+	if (c->code && how != MEM_EXEC) {
+		r->code = code_page_find(c->code, s->hva + (off & PAGE_MASK));
+		if (r->code && !r->code->lines)
+			r->code = NULL;
+	}
+	tlb_fill(c, mmu, lin, how, &w, s, off, r->code);
+	if (how != MEM_EXEC)
+		debug_watch(c, lin, size, how == MEM_WRITE);
+	return ST_OK;
+}

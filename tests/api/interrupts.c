@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+/* KVM_INTERRUPT, interrupt windows, cr8, apic_base (spec 4.15 and 5). */
+#include "api.h"
+
+#define MIB (1ull << 20)
+
+static void vector(struct machine *m, u8 vec, u16 ip)
+{
+	*(u16 *)(m->mem + 4 * vec) = ip;
+	*(u16 *)(m->mem + 4 * vec + 2) = 0;
+}
+
+static int interrupt(struct machine *m, u32 irq)
+{
+	struct kvm_interrupt i = { .irq = irq };
+
+	return ioctl(m->vcpu, KVM_INTERRUPT, &i);
+}
+
+TEST(interrupt_is_taken_at_once_when_enabled)
+{
+	struct machine m = machine_new(MIB);
+
+	vector(&m, 0x20, 0x1100);
+	CODE(&m, 0x1000, 0xeb, 0xfe);       /* jmp . */
+	CODE(&m, 0x1100, 0xb0, 0x77, 0xf4); /* mov al, 0x77; hlt */
+	start_real(&m, 0x1000);
+	set_regs(&m, (struct kvm_regs){ .rip = 0x1000, .rflags = 0x202, .rsp = 0x8000 });
+	OK(interrupt(&m, 0x20));
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(get_regs(&m).rax & 0xff, 0x77);
+	CHECK_EQ(*(u16 *)(m.mem + 0x8000 - 6), 0x1000);
+	CHECK_EQ(m.run->if_flag, 0);
+}
+
+TEST(interrupt_waits_for_if)
+{
+	struct machine m = machine_new(MIB);
+
+	vector(&m, 0x20, 0x1100);
+	CODE(&m, 0x1000, 0x40, 0xfb, 0x40, 0x40, 0xf4); /* inc ax; sti; inc ax; inc ax; hlt */
+	CODE(&m, 0x1100, 0xf4);
+	start_real(&m, 0x1000);
+	OK(interrupt(&m, 0x20));
+	run_until(&m, KVM_EXIT_HLT);
+	/* STI delays by one instruction. */
+	CHECK_EQ(get_regs(&m).rip, 0x1101);
+	CHECK_EQ(get_regs(&m).rax, 2);
+	CHECK_EQ(*(u16 *)(m.mem + 0x8000 - 6), 0x1003);
+}
+
+TEST(interrupt_window)
+{
+	struct machine m = machine_new(MIB);
+
+	CODE(&m, 0x1000, 0x40, 0xfb, 0x40, 0x40, 0xf4); /* inc ax; sti; inc ax; inc ax; hlt */
+	vector(&m, 0x20, 0x1100);
+	CODE(&m, 0x1100, 0xcf); /* iret */
+	start_real(&m, 0x1000);
+	m.run->request_interrupt_window = 1;
+	run_until(&m, KVM_EXIT_IRQ_WINDOW_OPEN);
+	CHECK_EQ(m.run->ready_for_interrupt_injection, 1);
+	CHECK_EQ(m.run->if_flag, 1);
+	CHECK_EQ(get_regs(&m).rip, 0x1003);
+	CHECK_EQ(get_regs(&m).rax, 2);
+	m.run->request_interrupt_window = 0;
+	OK(interrupt(&m, 0x20));
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(get_regs(&m).rax, 3);
+	CHECK_EQ(get_regs(&m).rsp & 0xffff, 0x8000);
+}
+
+TEST(interrupt_errors)
+{
+	struct machine m = machine_new(MIB);
+
+	FAILS(interrupt(&m, 256), EINVAL);
+	FAILS(ioctl(m.vcpu, KVM_INTERRUPT, NULL), EFAULT);
+}
+
+TEST(interrupt_wakes_hlt)
+{
+	struct machine m = machine_new(MIB);
+
+	vector(&m, 0x20, 0x1100);
+	CODE(&m, 0x1000, 0xfb, 0xf4, 0x40, 0xf4); /* sti; hlt; inc ax; hlt */
+	CODE(&m, 0x1100, 0xcf);
+	start_real(&m, 0x1000);
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(m.run->ready_for_interrupt_injection, 1);
+	OK(interrupt(&m, 0x20));
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(get_regs(&m).rip, 0x1004);
+	CHECK_EQ(get_regs(&m).rax, 1);
+}
+
+TEST(nmi_is_delivered)
+{
+	struct machine m = machine_new(MIB);
+
+	if (ioctl(m.kvm, KVM_CHECK_EXTENSION, KVM_CAP_USER_NMI) <= 0)
+		test_skip("no KVM_CAP_USER_NMI");
+	vector(&m, 2, 0x1100);
+	CODE(&m, 0x1000, 0x40, 0xf4);
+	CODE(&m, 0x1100, 0xf4);
+	start_real(&m, 0x1000);
+	OK(ioctl(m.vcpu, KVM_NMI, 0));
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(get_regs(&m).rip, 0x1101);
+}
+
+TEST(cr8_in_and_out)
+{
+	struct machine m = machine_new(MIB);
+
+	/* mov rax, cr8; mov rbx, rax; mov al, 9; mov cr8, rax; hlt */
+	CODE(&m, 0x1000, 0x44, 0x0f, 0x20, 0xc0, 0x48, 0x89, 0xc3, 0xb0, 9, 0x44, 0x0f, 0x22, 0xc0, 0xf4);
+	start_long(&m, 0x1000);
+	m.run->cr8 = 5;
+	OK(ioctl(m.vcpu, KVM_RUN, 0));
+	CHECK_EQ(m.run->exit_reason, KVM_EXIT_HLT);
+	CHECK_EQ(get_regs(&m).rbx, 5);
+	CHECK_EQ(m.run->cr8, 9);
+	CHECK_EQ(get_sregs(&m).cr8, 9);
+}
+
+TEST(apic_base_out)
+{
+	struct machine m = machine_new(MIB);
+
+	CODE(&m, 0x1000, 0xf4);
+	start_real(&m, 0x1000);
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(m.run->apic_base, 0xfee00900);
+	CHECK_EQ(get_sregs(&m).apic_base, 0xfee00900);
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+/* The run loop, the soft TLB, the code cache and the MMIO log, on a guest without a client. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "flat.h"
+
+#define MEM (4ull << 20)
+
+static void put(struct flat *f, u64 gpa, const void *code, size_t n)
+{
+	memcpy(f->mem + gpa, code, n);
+}
+#define PUT(f, gpa, ...)                                                                                               \
+	do {                                                                                                           \
+		static const u8 code_[] = { __VA_ARGS__ };                                                             \
+		put(f, gpa, code_, sizeof(code_));                                                                     \
+	} while (0)
+
+static void run_to_hlt(struct flat *f)
+{
+	assert_int_equal(interp_run(&f->cpu), EXIT_HLT);
+}
+
+static void real_mode_loop(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	/* mov cx, 1000; l: add ax, cx; loop l; hlt */
+	PUT(f, 0x1000, 0xb9, 0xe8, 0x03, 0x01, 0xc8, 0xe2, 0xfc, 0xf4);
+	flat_real(f, 0x1000);
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RAX], 500500 & 0xffff);
+	flat_free(f);
+}
+
+static void long_mode_memory(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	/* mov [rdi], rax; mov rbx, [rdi+4]; add qword [rdi], 1; hlt */
+	PUT(f, 0x1000, 0x48, 0x89, 0x07, 0x48, 0x8b, 0x5f, 0x04, 0x48, 0x83, 0x07, 0x01, 0xf4);
+	flat_long(f, 0x1000);
+	f->cpu.gpr[RAX] = 0x1122334455667788;
+	f->cpu.gpr[RDI] = 0x2ffc; /* the store crosses a page */
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RBX], 0x11223344);
+	assert_int_equal(*(u64 *)(f->mem + 0x2ffc), 0x1122334455667789);
+	flat_free(f);
+}
+
+static void self_modifying(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	/* mov cx, 50; l: mov [imm], cl; mov al, 0 (imm); cbw; add bx, ax; loop l; hlt */
+	PUT(f, 0x1000, 0xb9, 50, 0, 0x88, 0x0e, 0x08, 0x10, 0xb0, 0x00, 0x98, 0x01, 0xc3, 0xe2, 0xf5, 0xf4);
+	flat_real(f, 0x1000);
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RBX], 1275);
+	flat_free(f);
+}
+
+/* The client changes code: seen after code_serialize(), and the copy comparison finds it. */
+static void outside_store(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	PUT(f, 0x1000, 0xb0, 0x01, 0xf4);
+	flat_real(f, 0x1000);
+	run_to_hlt(f);
+	f->mem[0x1001] = 2;
+	code_serialize(&f->cpu);
+	f->cpu.gpr[R_RIP] = 0x1000;
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RAX] & 0xff, 2);
+	flat_free(f);
+}
+
+/* Stores into a page of code reach memory, and the page gives up being cached when it happens all the time. */
+static void code_page_that_changes_for_ever(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	/* mov cx, 1000; l: inc byte [imm]; mov al, 0 (imm); loop l; hlt */
+	PUT(f, 0x1000, 0xb9, 0xe8, 0x03, 0xfe, 0x06, 0x08, 0x10, 0xb0, 0x00, 0xe2, 0xf8, 0xf4);
+	flat_real(f, 0x1000);
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RAX] & 0xff, 1000 & 0xff);
+	assert_true(f->cpu.stats.invalidations <= CODE_MAX_DROPS + 1);
+	flat_free(f);
+}
+
+static void instruction_across_pages(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	PUT(f, 0x1ffd, 0xb8, 0x78, 0x56, 0x34, 0x12, 0xf4);
+	flat_prot(f, 0x1ffd);
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RAX], 0x12345678);
+	flat_free(f);
+}
+
+/* Answers MMIO as a client does: marks the last access answered and runs again. */
+static enum exit_reason answer(struct flat *f, u64 data)
+{
+	struct io_log *io = &f->cpu.io;
+
+	io->acc[io->n - 1].data = data;
+	io->acc[io->n - 1].answered = true;
+	cpu_attn(&f->cpu, ATTN_RESUME);
+	return interp_run(&f->cpu);
+}
+
+static void mmio_read_modify_write(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	/* add dword [edi], 5; hlt */
+	PUT(f, 0x1000, 0x83, 0x07, 0x05, 0xf4);
+	flat_prot(f, 0x1000);
+	f->cpu.gpr[RDI] = 16 << 20;
+	assert_int_equal(interp_run(&f->cpu), EXIT_MMIO);
+	assert_false(f->cpu.exit.mmio.write);
+	assert_int_equal(f->cpu.gpr[R_RIP], 0x1000);
+	assert_int_equal(answer(f, 37), EXIT_MMIO);
+	assert_true(f->cpu.exit.mmio.write);
+	assert_int_equal(f->cpu.exit.mmio.data[0], 42);
+	assert_int_equal(answer(f, 0), EXIT_HLT);
+	assert_int_equal(f->cpu.io.n, 0);
+	flat_free(f);
+}
+
+/* A write to a code page that lies in both linear aliases of one physical page. */
+static void alias_of_code(void **state)
+{
+	struct flat *f = flat_new(MEM);
+	u64 *pd;
+
+	(void)state;
+	flat_long(f, 0x1000);
+	pd = (u64 *)(f->mem + MEM - PAGE_SIZE);
+	pd[100] = 0x87; /* 200 MiB is another view of 0 */
+	/* mov byte [rdi], cl; jmp 0x1010; 0x1010: mov al, 0; hlt */
+	PUT(f, 0x1000, 0x88, 0x0f, 0xeb, 0x0c);
+	PUT(f, 0x1010, 0xb0, 0x00, 0xf4);
+	for (u64 n = 1; n < 5; n++) {
+		f->cpu.gpr[R_RIP] = 0x1000;
+		f->cpu.gpr[RDI] = (200ull << 20) + 0x1011;
+		f->cpu.gpr[RCX] = n;
+		run_to_hlt(f);
+		assert_int_equal(f->cpu.gpr[RAX] & 0xff, n);
+	}
+	flat_free(f);
+}
+
+static void kick_ends_a_loop(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	PUT(f, 0x1000, 0xeb, 0xfe);
+	flat_real(f, 0x1000);
+	cpu_attn(&f->cpu, ATTN_KICK);
+	assert_int_equal(interp_run(&f->cpu), EXIT_INTR);
+	assert_int_equal(f->cpu.gpr[R_RIP], 0x1000);
+	flat_free(f);
+}
+
+static void unmapped_page_faults(void **state)
+{
+	struct flat *f = flat_new(MEM);
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	PUT(f, 0x1000, 0x8b, 0x07); /* mov eax, [rdi] */
+	flat_long(f, 0x1000);
+	c->gpr[RDI] = 0x7fff12345678;
+	c->idt.limit = 0; /* then nothing can be delivered */
+	assert_int_equal(interp_run(c), EXIT_SHUTDOWN);
+	flat_free(f);
+}
+
+static void tlb_generations_wrap(void **state)
+{
+	struct flat *f = flat_new(MEM);
+
+	(void)state;
+	PUT(f, 0x1000, 0x8a, 0x07, 0xf4);
+	flat_long(f, 0x1000);
+	for (unsigned n = 0; n < 10000; n++) {
+		f->mem[0x3000] = (u8)n;
+		f->cpu.gpr[R_RIP] = 0x1000;
+		f->cpu.gpr[RDI] = 0x3000;
+		tlb_flush(&f->cpu);
+		run_to_hlt(f);
+		assert_int_equal(f->cpu.gpr[RAX] & 0xff, n & 0xff);
+	}
+	flat_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(real_mode_loop),
+		cmocka_unit_test(long_mode_memory),
+		cmocka_unit_test(self_modifying),
+		cmocka_unit_test(outside_store),
+		cmocka_unit_test(code_page_that_changes_for_ever),
+		cmocka_unit_test(instruction_across_pages),
+		cmocka_unit_test(mmio_read_modify_write),
+		cmocka_unit_test(alias_of_code),
+		cmocka_unit_test(kick_ends_a_loop),
+		cmocka_unit_test(unmapped_page_faults),
+		cmocka_unit_test(tlb_generations_wrap),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
