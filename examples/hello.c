@@ -31,7 +31,8 @@ int main(void)
 	ioctl(cpu, KVM_SET_SREGS, &sregs);
 	ioctl(cpu, KVM_SET_REGS, &(struct kvm_regs){ .rip = 0x1000, .rflags = 2 });
 
-	struct kvm_run *run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, cpu, 0);
+	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	struct kvm_run *run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, cpu, 0);
 	while (!ioctl(cpu, KVM_RUN, 0) && run->exit_reason == KVM_EXIT_IO)
 		putchar(*((char *)run + run->io.data_offset));
 	return run->exit_reason == KVM_EXIT_HLT ? 0 : 1;

@@ -330,7 +330,7 @@ struct cpu {
 		u8 hits;                       /* data and port breakpoints that were hit and not yet reported */
 		u64 start;                     /* RIP when the instruction that executes began */
 	} bp;
-	u64 bounce[8 * 64 / 8];        /* RMW on memory that has no single host address */
+	u64 bounce[8 * 64 / 8] __attribute__((aligned(64))); /* RMW on memory that has no single host address */
 
 	struct {
 		u64 insns, blocks, decodes, tlb_miss, tlb_fill, mmio, pio, exceptions, interrupts, invalidations;

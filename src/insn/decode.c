@@ -636,6 +636,7 @@ static void decode_rest(struct decoder *d, const struct row *row, struct insn *o
 	out->base = 8 * R_ZERO;
 	out->index = 8 * R_ZERO;
 	out->modrm = d->modrm;
+	out->opcode = d->opcode;
 	out->flags = insn_flags(d, row);
 	if (d->vex) {
 		out->vex = 0x80 | d->l;

@@ -97,7 +97,8 @@ struct insn {
 	u8 modrm;  /* the raw ModRM byte, 0 if there is none */
 	u8 vex;    /* VEX/EVEX: L in bits 1:0; bit 7 set if the encoding was VEX, bit 6 if EVEX */
 	u8 feature;  /* enum insn_feature (feature.h): what the host must have to execute this natively */
-	u8 spare[3]; /* EVEX mask, rounding, broadcast */
+	u8 opcode;   /* the last opcode byte; x87 instructions remember it */
+	u8 spare[2]; /* EVEX mask, rounding, broadcast */
 };
 
 /* How to decode: the mode of the code segment. */

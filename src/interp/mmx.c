@@ -325,18 +325,27 @@ MMX_FROM_FP(cvttps2pi, cvttps2dq, 8, UNALIGNED)
 MMX_FROM_FP(cvtpd2pi, cvtpd2dq, 16, ALIGNED)
 MMX_FROM_FP(cvttpd2pi, cvttpd2dq, 16, ALIGNED)
 
+/* With a memory operand, these two are no MMX instructions: the x87 state stays as it is. */
+INLINE int from_mmx_begin(struct cpu *c, const struct insn *i, u64 *src)
+{
+	int st = i->flags & INSN_MEM ? sse_begin(c) : mixed_begin(c);
+
+	if (likely(!st))
+		st = mmx_source(c, i, 8, src);
+	if (likely(!st) && !(i->flags & INSN_MEM))
+		mmx_done(c);
+	return st;
+}
+
 HANDLER(do_cvtpi2ps)
 {
 	struct simd_env e;
 	u64 src;
 	v128 d;
-	int st = mixed_begin(c);
+	int st = from_mmx_begin(c, i, &src);
 
-	if (likely(!st))
-		st = mmx_source(c, i, 8, &src);
 	if (unlikely(st))
 		return st;
-	mmx_done(c);
 	simd_enter(c, &e);
 	asm volatile(SIMD_FP("cvtdq2ps %[s], %[d]")
 		     : [d] "=x"(d), SIMD_ENV_OUT(e)
@@ -348,23 +357,17 @@ HANDLER(do_cvtpi2ps)
 }
 IMPL_ANY(cvtpi2ps, do_cvtpi2ps);
 
-/* Exact. With a memory operand it is no MMX instruction: the x87 state stays as it is. */
+/* Always exact. */
 HANDLER(do_cvtpi2pd)
 {
 	u64 src;
 	v128 d;
-	int st = sse_begin(c);
+	int st = from_mmx_begin(c, i, &src);
 
-	if (likely(!st) && !(i->flags & INSN_MEM))
-		st = mmx_begin(c);
-	if (likely(!st))
-		st = mmx_source(c, i, 8, &src);
 	if (unlikely(st))
 		return st;
 	asm("cvtdq2pd %1, %0" : "=x"(d) : "x"((v128){ src, 0 }));
 	XMM(c, i->dst) = d;
-	if (!(i->flags & INSN_MEM))
-		mmx_done(c);
 	return ST_OK;
 }
 IMPL_ANY(cvtpi2pd, do_cvtpi2pd);

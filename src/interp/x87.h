@@ -99,14 +99,14 @@ INLINE int x87_begin(struct cpu *c)
 	return x87_pending(c);
 }
 
-/* Remembers a non-control instruction for FIP, FDP, FOP. The decoder leaves the low opcode bits in spare[0]. */
+/* Remembers a non-control instruction for FIP, FDP, FOP. */
 INLINE void x87_note(struct cpu *c, const struct insn *i)
 {
 	struct fpu *f = &c->fpu;
 
 	f->fip = c->gpr[R_RIP] - i->len;
 	f->fcs = c->seg[SEG_CS].sel;
-	f->fop = (i->spare[0] & 7) << 8 | i->modrm;
+	f->fop = (i->opcode & 7) << 8 | i->modrm;
 	if (i->flags & INSN_MEM) {
 		f->fdp = insn_ea(c, i);
 		f->fds = c->seg[i->seg].sel;

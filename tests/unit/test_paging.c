@@ -14,8 +14,8 @@
 
 #include "flat.h"
 
-#define MEM (64ull << 12) /* all of it may be page tables */
-#define ROUNDS 60000
+#define MEM (16ull << 12) /* all of it may be page tables */
+#define ROUNDS 10000
 
 static u64 seed = 0x9e3779b97f4a7c15;
 
@@ -49,6 +49,7 @@ struct request {
 	const u8 *mem;
 	u64 lin;
 	bool write, user, exec, lifted;
+	bool *outside; /* a table lies where there is no memory: the client is asked, and the rest is not compared */
 };
 
 struct rights {
@@ -62,7 +63,7 @@ static u64 load(const struct request *q, u64 gpa, unsigned size)
 	if (gpa + size <= MEM)
 		memcpy(&v, q->mem + gpa, size);
 	else
-		memset(&v, 0xff, size); /* as if from an empty bus; not reached by the tables made here */
+		*q->outside = true;
 	return v;
 }
 
@@ -269,33 +270,32 @@ static void random_cpu(struct cpu *c, enum paging mode)
 	assert_int_equal(c->paging, mode);
 }
 
-static void check_marks(const struct request *q, const struct outcome *o, const u8 *before, unsigned size)
+static void check_marks(const struct request *q, const struct outcome *o, const u8 *before)
 {
 	static u8 expect[MEM];
 
 	memcpy(expect, before, MEM);
 	for (unsigned n = 0; !o->fault && n < o->nr; n++) {
-		if (o->touched[n] >= MEM)
-			continue;
 		expect[o->touched[n]] |= 0x20;
 		if (n == o->nr - 1 && q->write)
 			expect[o->touched[n]] |= 0x40;
 	}
-	(void)size;
 	assert_memory_equal(q->mem, expect, MEM);
 }
 
-static void one_walk(struct flat *f, enum paging mode, unsigned size)
+static void one_walk(struct flat *f, enum paging mode)
 {
 	static u8 before[MEM];
 	struct cpu *c = &f->cpu;
 	struct outcome o = { 0 };
 	struct walk w;
 	struct request q = { c, f->mem, mode == PAGING_4LEVEL ? rnd() : (u32)rnd(), false, one_in(2), one_in(3),
-			     one_in(2) };
+			     one_in(2), NULL };
+	bool outside = false;
 	unsigned access;
 	int st;
 
+	q.outside = &outside;
 	q.write = !q.exec && one_in(2);
 	access = (q.write ? PF_W : 0) | (q.user ? PF_U : 0) | (q.exec ? PF_I : 0);
 	mode == PAGING_32 ? model_32(&q, &o) : mode == PAGING_PAE ? model_pae(&q, &o) : model_long(&q, &o);
@@ -303,13 +303,18 @@ static void one_walk(struct flat *f, enum paging mode, unsigned size)
 
 	/* A probe changes nothing. */
 	st = cpu_walk(c, q.lin, access, q.lifted ? WALK_SMAP_LIFTED : 0, &w);
+	c->io.n = c->io.cursor = 0;
+	if (outside) {
+		assert_int_equal(st, ST_EXIT);
+		return;
+	}
 	assert_int_equal(st, o.fault ? ST_FAULT : ST_OK);
 	assert_memory_equal(f->mem, before, MEM);
 
 	memset(&c->fault, 0, sizeof(c->fault));
 	st = cpu_walk(c, q.lin, access, WALK_SET_AD | (q.lifted ? WALK_SMAP_LIFTED : 0), &w);
 	assert_int_equal(st, o.fault ? ST_FAULT : ST_OK);
-	check_marks(&q, &o, before, size);
+	check_marks(&q, &o, before);
 	if (o.fault) {
 		assert_int_equal(c->fault.vector, VEC_PF);
 		assert_int_equal(c->fault.error, o.error);
@@ -327,11 +332,11 @@ static void random_walks(enum paging mode, unsigned size)
 {
 	struct flat *f = flat_new(MEM);
 
-	for (unsigned n = 0; n < ROUNDS / 3; n++) {
+	for (unsigned n = 0; n < ROUNDS; n++) {
 		if (n % 500 == 0)
 			random_tables(f, size);
 		random_cpu(&f->cpu, mode);
-		one_walk(f, mode, size);
+		one_walk(f, mode);
 	}
 	flat_free(f);
 }

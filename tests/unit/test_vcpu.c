@@ -381,6 +381,98 @@ static void small_state(void **state)
 	assert_int_equal(call(m->vcpu, KVM_DEBUG_GUEST, NULL), -EINVAL);
 }
 
+/* PAE paging: the page-directory pointers come from memory, or from the client. */
+static void pdptrs(void **state)
+{
+	struct machine *m = *state;
+	struct kvm_sregs s;
+	struct kvm_sregs2 two;
+	struct kvm_translation t = { .linear_address = 0x200123 };
+
+	assert_int_equal(call(m->vcpu, KVM_GET_SREGS, &s), 0);
+	*(u64 *)(m->mem + 0x2000) = 0x3001;
+	*(u64 *)(m->mem + 0x3008) = 0x4003; /* directory, entry 1 */
+	*(u64 *)(m->mem + 0x4000) = 0x5003; /* table, entry 0 */
+	s.cr0 = 0x80000011;
+	s.cr3 = 0x2000;
+	s.cr4 = 0x20;
+	assert_int_equal(call(m->vcpu, KVM_SET_SREGS, &s), 0);
+	assert_int_equal(call(m->vcpu, KVM_GET_SREGS2, &two), 0);
+	assert_int_equal(two.flags, KVM_SREGS2_FLAGS_PDPTRS_VALID);
+	assert_int_equal(two.pdptrs[0], 0x3001);
+	assert_int_equal(call(m->vcpu, KVM_TRANSLATE, &t), 0);
+	assert_int_equal(t.physical_address, 0x5123);
+	*(u64 *)(m->mem + 0x6008) = 0x4003;
+	*(u64 *)(m->mem + 0x4000) = 0x7003;
+	two.pdptrs[0] = 0x6001;
+	assert_int_equal(call(m->vcpu, KVM_SET_SREGS2, &two), 0);
+	assert_int_equal(call(m->vcpu, KVM_TRANSLATE, &t), 0);
+	assert_int_equal(t.physical_address, 0x7123);
+	assert_int_equal(*(u64 *)(m->mem + 0x2000), 0x3001);
+}
+
+static u64 tsc_offset(int vcpu)
+{
+	u64 offset = 0;
+	struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
+					.addr = (u64)(uintptr_t)&offset };
+
+	assert_int_equal(call(vcpu, KVM_GET_DEVICE_ATTR, &attr), 0);
+	return offset;
+}
+
+static void set_msr(int vcpu, u32 index, u64 data)
+{
+	struct {
+		u32 n, pad;
+		struct kvm_msr_entry e;
+	} l = { .n = 1, .e = { .index = index, .data = data } };
+
+	assert_int_equal(call(vcpu, KVM_SET_MSRS, &l), 1);
+}
+
+/* The TSCs of a VM are equal although the client sets them one after the other. */
+static void tsc_in_step(void **state)
+{
+	struct machine *m = *state;
+	int other = kvm_ioctl(m->vm, KVM_CREATE_VCPU, 1);
+	u64 first = tsc_offset(m->vcpu);
+
+	assert_true(other >= 0);
+	assert_true(tsc_offset(other) == first);
+	set_msr(m->vcpu, 0x10, 1ull << 50);
+	assert_true(tsc_offset(m->vcpu) != first);
+	set_msr(other, 0x10, 1ull << 50);
+	assert_true(tsc_offset(other) == tsc_offset(m->vcpu));
+	set_msr(other, 0x10, 1ull << 51);
+	assert_true(tsc_offset(other) != tsc_offset(m->vcpu));
+	close(other);
+}
+
+/* The page that the guest reads its clock from follows what the client does. */
+static void kvmclock(void **state)
+{
+	struct machine *m = *state;
+	static const u8 code[] = { 0xf4, 0xf4, 0xf4, 0xf4 };
+	struct kvm_clock_data clock = { .clock = 1ull << 52 };
+	const u8 *page = m->mem + 0x3000;
+	u64 before, after;
+
+	load(m, code, sizeof(code));
+	set_msr(m->vcpu, 0x4b564d01, 0x3001);
+	assert_int_equal(run(m), 0);
+	memcpy(&before, page + 16, 8);
+	assert_true(before > 0 && before < 10000000000ull);
+	assert_int_equal(page[0] & 1, 0);
+	assert_int_equal(page[29], 1); /* the TSC is stable */
+	assert_int_equal(call(m->vm, KVM_SET_CLOCK, &clock), 0);
+	assert_int_equal(call(m->vcpu, KVM_KVMCLOCK_CTRL, NULL), 0);
+	assert_int_equal(run(m), 0);
+	memcpy(&after, page + 16, 8);
+	assert_true(after - (1ull << 52) < 10000000000ull);
+	assert_int_equal(page[29], 3); /* and the guest was stopped */
+}
+
 static void xstate(void **state)
 {
 	struct machine *m = *state;
@@ -896,6 +988,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(regs_round_trip), TEST(sregs_round_trip), TEST(sregs_invalid), TEST(translate), TEST(events),
 		TEST(msrs), TEST(lists), TEST(small_state), TEST(xstate),
+		TEST(pdptrs), TEST(tsc_in_step), TEST(kvmclock),
 		TEST(run_out_in_hlt), TEST(run_mmio), TEST(run_immediate_exit), TEST(run_answer_dropped),
 		TEST(run_inputs), TEST(run_window_and_interrupt), TEST(run_shutdown), TEST(run_lost_memory),
 		TEST(run_msr_exits), TEST(run_msr_filter), TEST(run_single_step), TEST(run_refused),
