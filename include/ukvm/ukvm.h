@@ -13,8 +13,8 @@
  *
  * The descriptors are real ones: mmap(), dup(), fcntl(), fstat() and passing them between threads work as with the
  * kernel's. All functions may be called from any thread. While KVM_RUN runs, signals are blocked; one that comes ends
- * KVM_RUN with EINTR and is delivered then. SIGSEGV and SIGBUS handlers are installed by the first KVM_CREATE_VM, and
- * pass on what is not ours to the handlers that they found.
+ * KVM_RUN with EINTR and is delivered then. ukvm_open() and KVM_CREATE_VM install handlers of SIGSEGV and SIGBUS, which
+ * pass on what is not ours to those that they found; a program that replaces them later must do the same.
  */
 #ifndef UKVM_UKVM_H
 #define UKVM_UKVM_H

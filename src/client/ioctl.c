@@ -51,7 +51,10 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 		return next()->ioctl_(fd, request, arg);
 	if (os_log_on())
 		log_ioctl(fd, request, arg, ret);
-	if (ret >= 0 && (request == KVM_CREATE_VM || request == KVM_CREATE_VCPU))
+	if (ret < 0)
+		return edge(ret);
+	if (request == KVM_CREATE_VM || request == KVM_CREATE_VCPU)
 		fd_add(ret);
-	return edge(ret);
+	quirk_after_ioctl(fd, request, arg);
+	return ret;
 }

@@ -8,6 +8,7 @@
  *	ioctl.c   ioctl()
  *	fd.c      dup(), close(), mmap(): which fds may be ours, and when to look for objects that nobody refers to
  *	signal.c  sigaction() and its relatives
+ *	quirk.c   what a client's own bugs need
  *	preload.c finding the next library's functions; which path is /dev/kvm
  */
 #ifndef UKVM_CLIENT_PRELOAD_H
@@ -56,6 +57,9 @@ int open_kvm(int flags);
 /* May be ours: false is certain. */
 bool fd_maybe_ours(int fd);
 void fd_add(int fd);
+
+/* A KVM ioctl has succeeded; quirk.c. */
+void quirk_after_ioctl(int fd, unsigned long request, unsigned long arg);
 
 static inline int edge(long ret)
 {

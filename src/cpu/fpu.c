@@ -575,13 +575,13 @@ int fpu_from_xsave(struct fpu *f, const void *area, size_t size, u64 allowed_xcr
 	return 0;
 }
 
-/* ---- the client's own x87 environment ---- */
+/* ---- the client's own control words and flags ---- */
 
 void fpu_host_enter(struct fpu_host *h)
 {
 	static const u16 init = FCW_INIT;
 
-	asm volatile("fnstcw %0; fnstsw %1" : "=m"(h->fcw), "=m"(h->fsw));
+	asm volatile("fnstcw %0; fnstsw %1; stmxcsr %2" : "=m"(h->fcw), "=m"(h->fsw), "=m"(h->mxcsr));
 	if (h->fcw == FCW_INIT)
 		return;
 	/* FLDCW would deliver what is pending, which is for the client to take. */
@@ -591,8 +591,11 @@ void fpu_host_enter(struct fpu_host *h)
 void fpu_host_leave(const struct fpu_host *h)
 {
 	u16 now, env[14];
+	u32 mxcsr;
 
-	asm volatile("fnstsw %0" : "=m"(now));
+	asm volatile("fnstsw %0; stmxcsr %1" : "=m"(now), "=m"(mxcsr));
+	if (mxcsr != h->mxcsr)
+		asm volatile("ldmxcsr %0" : : "m"(h->mxcsr));
 	if (h->fcw == FCW_INIT && !((h->fsw ^ now) & (FSW_FLAGS | FSW_SF)))
 		return;
 	asm volatile("fnstenv %0" : "=m"(env));

@@ -170,15 +170,16 @@ void fpu_from_fxsave(struct fpu *f, const void *area);
 void fpu_to_xsave(const struct fpu *f, void *area, size_t size);
 int fpu_from_xsave(struct fpu *f, const void *area, size_t size, u64 allowed_xcr0);
 
-/* ---- the client's own x87 environment ---- */
+/* ---- the client's own control words and flags ---- */
 
 /*
- * Handlers run on the host's x87 with the stack empty, FCW = FCW_INIT and whatever sticky flags they left; each
- * restores FCW and the stack, and MXCSR wholly. KVM_RUN puts these around the engine, so that the client's control word and
- * sticky flags survive.
+ * Handlers run on the host's x87 with the stack empty and FCW = FCW_INIT, and each leaves both so, as well as the
+ * control bits of MXCSR; but they leave sticky flags behind in FSW and MXCSR. KVM_RUN puts these around the engine, so
+ * that the client's control words and sticky flags survive.
  */
 struct fpu_host {
 	u16 fcw, fsw;
+	u32 mxcsr;
 };
 void fpu_host_enter(struct fpu_host *h);
 void fpu_host_leave(const struct fpu_host *h);

@@ -125,6 +125,19 @@ void cpu_update_seg(struct cpu *c, unsigned n)
 		s->wr_end = (u64)s->limit + 1;
 }
 
+static void update_segs(struct cpu *c)
+{
+	u64 end = alignment_checked(c) ? 0 : NO_LIMIT;
+
+	if (c->mode == CPU_LONG) { /* the frequent case, on the way of every system call */
+		for (unsigned s = 0; s < NR_SEG_ALL; s++)
+			c->seg[s].rd_end = c->seg[s].wr_end = end;
+		return;
+	}
+	for (unsigned s = 0; s < NR_SEG_ALL; s++)
+		cpu_update_seg(c, s);
+}
+
 void cpu_update_mode(struct cpu *c)
 {
 	c->gpr[R_ZERO] = 0;
@@ -138,8 +151,7 @@ void cpu_update_mode(struct cpu *c)
 	c->tlb_cur = c->tlb ? c->tlb + c->mmu * TLB_SIZE : NULL;
 	c->fpu_trap = fpu_trap_bits(c->cr0, c->cr4, c->fpu.xcr0);
 	c->code_key = current_code_key(c);
-	for (unsigned s = 0; s < NR_SEG_ALL; s++)
-		cpu_update_seg(c, s);
+	update_segs(c);
 }
 
 /* ---- RFLAGS ---- */

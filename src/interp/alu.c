@@ -13,22 +13,22 @@ INLINE int alu_ri(struct cpu *c, const struct insn *i, unsigned size, reg_core o
 	return update_reg(c, i, size, i->imm, op);
 }
 
-INLINE int alu_rm(struct cpu *c, const struct insn *i, unsigned size, reg_core op)
+INLINE int alu_rm(struct cpu *c, const struct insn *i, unsigned size, void *p, reg_core op)
 {
 	u64 s;
-	int st = load_operand(c, i, size, &s);
+	int st = load_at(c, i, size, p, &s);
 
 	return unlikely(st) ? st : update_reg(c, i, size, s, op);
 }
 
-INLINE int alu_mr(struct cpu *c, const struct insn *i, unsigned size, mem_core op)
+INLINE int alu_mr(struct cpu *c, const struct insn *i, unsigned size, void *p, mem_core op)
 {
-	return update_mem(c, i, size, reg_read(c, i->src, size), op);
+	return update_mem(c, i, size, p, reg_read(c, i->src, size), op);
 }
 
-INLINE int alu_mi(struct cpu *c, const struct insn *i, unsigned size, mem_core op)
+INLINE int alu_mi(struct cpu *c, const struct insn *i, unsigned size, void *p, mem_core op)
 {
-	return update_mem(c, i, size, i->imm, op);
+	return update_mem(c, i, size, p, i->imm, op);
 }
 
 INLINE int alu_r(struct cpu *c, const struct insn *i, unsigned size, reg_core op)
@@ -36,9 +36,9 @@ INLINE int alu_r(struct cpu *c, const struct insn *i, unsigned size, reg_core op
 	return update_reg(c, i, size, 0, op);
 }
 
-INLINE int alu_m(struct cpu *c, const struct insn *i, unsigned size, mem_core op)
+INLINE int alu_m(struct cpu *c, const struct insn *i, unsigned size, void *p, mem_core op)
 {
-	return update_mem(c, i, size, 0, op);
+	return update_mem(c, i, size, p, 0, op);
 }
 
 /* ---- templates: only flags are written ---- */
@@ -61,26 +61,26 @@ INLINE int test_ri(struct cpu *c, const struct insn *i, unsigned size, reg_core 
 	return test_values(c, size, reg_read(c, i->dst, size), i->imm, op);
 }
 
-INLINE int test_rm(struct cpu *c, const struct insn *i, unsigned size, reg_core op)
+INLINE int test_rm(struct cpu *c, const struct insn *i, unsigned size, void *p, reg_core op)
 {
 	u64 s;
-	int st = load_operand(c, i, size, &s);
+	int st = load_at(c, i, size, p, &s);
 
 	return unlikely(st) ? st : test_values(c, size, reg_read(c, i->dst, size), s, op);
 }
 
-INLINE int test_mr(struct cpu *c, const struct insn *i, unsigned size, reg_core op)
+INLINE int test_mr(struct cpu *c, const struct insn *i, unsigned size, void *p, reg_core op)
 {
 	u64 d;
-	int st = load_operand(c, i, size, &d);
+	int st = load_at(c, i, size, p, &d);
 
 	return unlikely(st) ? st : test_values(c, size, d, reg_read(c, i->src, size), op);
 }
 
-INLINE int test_mi(struct cpu *c, const struct insn *i, unsigned size, reg_core op)
+INLINE int test_mi(struct cpu *c, const struct insn *i, unsigned size, void *p, reg_core op)
 {
 	u64 d;
-	int st = load_operand(c, i, size, &d);
+	int st = load_at(c, i, size, p, &d);
 
 	return unlikely(st) ? st : test_values(c, size, d, i->imm, op);
 }
@@ -91,12 +91,12 @@ INLINE int test_mi(struct cpu *c, const struct insn *i, unsigned size, reg_core 
 	MEM_CORE(name##_mem, mnem, FL, SOURCE)									       \
 	MEM_CORE(name##_lock, "lock " mnem, FL, SOURCE)								       \
 	STAMP(name, RR, alu_rr, name##_reg)									       \
-	STAMP(name, RM, alu_rm, name##_reg)									       \
+	STAMP_MEM(name, RM, USE_LOAD, alu_rm, name##_reg)							       \
 	STAMP(name, RI, alu_ri, name##_reg)									       \
-	STAMP(name, MR, alu_mr, name##_mem)									       \
-	STAMP(name, MI, alu_mi, name##_mem)									       \
-	STAMP(name, LMR, alu_mr, name##_lock)									       \
-	STAMP(name, LMI, alu_mi, name##_lock)									       \
+	STAMP_MEM(name, MR, USE_UPDATE, alu_mr, name##_mem)							       \
+	STAMP_MEM(name, MI, USE_UPDATE, alu_mi, name##_mem)							       \
+	STAMP_MEM(name, LMR, USE_UPDATE, alu_mr, name##_lock)							       \
+	STAMP_MEM(name, LMI, USE_UPDATE, alu_mi, name##_lock)							       \
 	IMPL_TABLE(name, ROW(name, RR), ROW(name, RM), ROW(name, RI), ROW(name, MR), ROW(name, MI), ROW(name, LMR),    \
 		   ROW(name, LMI))
 
@@ -111,10 +111,10 @@ ALU2(xor, "xor", NONE);
 #define COMPARE(name, mnem)											       \
 	REG_CORE(name##_reg, mnem, NONE, SOURCE)								       \
 	STAMP(name, RR, test_rr, name##_reg)									       \
-	STAMP(name, RM, test_rm, name##_reg)									       \
+	STAMP_MEM(name, RM, USE_LOAD, test_rm, name##_reg)							       \
 	STAMP(name, RI, test_ri, name##_reg)									       \
-	STAMP(name, MR, test_mr, name##_reg)									       \
-	STAMP(name, MI, test_mi, name##_reg)									       \
+	STAMP_MEM(name, MR, USE_LOAD, test_mr, name##_reg)							       \
+	STAMP_MEM(name, MI, USE_LOAD, test_mi, name##_reg)							       \
 	IMPL_TABLE(name, ROW(name, RR), ROW(name, RM), ROW(name, RI), ROW(name, MR), ROW(name, MI))
 
 COMPARE(cmp, "cmp");
@@ -125,8 +125,8 @@ COMPARE(test, "test");
 	MEM_CORE(name##_mem, mnem, FL, NO_SOURCE)								       \
 	MEM_CORE(name##_lock, "lock " mnem, FL, NO_SOURCE)							       \
 	STAMP(name, R, alu_r, name##_reg)									       \
-	STAMP(name, M, alu_m, name##_mem)									       \
-	STAMP(name, LM, alu_m, name##_lock)									       \
+	STAMP_MEM(name, M, USE_UPDATE, alu_m, name##_mem)							       \
+	STAMP_MEM(name, LM, USE_UPDATE, alu_m, name##_lock)							       \
 	IMPL_TABLE(name, ROW(name, R), ROW(name, M), ROW(name, LM))
 
 ALU1(inc, "inc", CARRY);

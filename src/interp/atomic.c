@@ -81,7 +81,7 @@ typedef void (*cmpxchg_core)(void *p, u64 *ax, u64 s, unsigned size, u64 *fl);
 
 #define CMPXCHG_CASE(bits, text)										       \
 	case SZ_##bits:												       \
-		asm volatile(text FLAGS_OUT									       \
+		asm volatile(text FLAGS_OUT_STACK								       \
 			     : [m] "+m"(*(u8 *)p), "+a"(*ax), [fl] "=r"(*fl) : [s] "q"(s) : "cc", "memory");	       \
 		break;
 #define CMPXCHG_CORE(name, lock)										       \
@@ -123,19 +123,19 @@ INLINE int cmpxchg_rr(struct cpu *c, const struct insn *i, unsigned size)
 	switch (size) {
 	case SZ_8:
 		d = REG8(c, i->dst);
-		asm("cmpxchgb %b[s], %b[d]" FLAGS_OUT : [d] "+q"(d), "+a"(ax), [fl] "=r"(fl) : [s] "q"(s) : "cc");
+		asm("cmpxchgb %b[s], %b[d]" FLAGS_OUT_STACK : [d] "+q"(d), "+a"(ax), [fl] "=r"(fl) : [s] "q"(s) : "cc");
 		break;
 	case SZ_16:
 		d = REG16(c, i->dst);
-		asm("cmpxchgw %w[s], %w[d]" FLAGS_OUT : [d] "+r"(d), "+a"(ax), [fl] "=r"(fl) : [s] "r"(s) : "cc");
+		asm("cmpxchgw %w[s], %w[d]" FLAGS_OUT_STACK : [d] "+r"(d), "+a"(ax), [fl] "=r"(fl) : [s] "r"(s) : "cc");
 		break;
 	case SZ_32:
 		d = REG64(c, i->dst);
-		asm("cmpxchgl %k[s], %k[d]" FLAGS_OUT : [d] "+r"(d), "+a"(ax), [fl] "=r"(fl) : [s] "r"(s) : "cc");
+		asm("cmpxchgl %k[s], %k[d]" FLAGS_OUT_STACK : [d] "+r"(d), "+a"(ax), [fl] "=r"(fl) : [s] "r"(s) : "cc");
 		break;
 	default:
 		d = REG64(c, i->dst);
-		asm("cmpxchgq %q[s], %q[d]" FLAGS_OUT : [d] "+r"(d), "+a"(ax), [fl] "=r"(fl) : [s] "r"(s) : "cc");
+		asm("cmpxchgq %q[s], %q[d]" FLAGS_OUT_STACK : [d] "+r"(d), "+a"(ax), [fl] "=r"(fl) : [s] "r"(s) : "cc");
 	}
 	c->gpr[RAX] = ax;
 	reg_write(c, i->dst, size == SZ_32 ? SZ_64 : size, d);

@@ -307,7 +307,7 @@ IMPL_TABLE(crc32, [FORM_RR] = { NULL, NULL, crc32_RR, crc32_RR }, [FORM_RM] = { 
 /* ---- RDRAND, RDSEED: all status flags are written; CF tells success, the result is 0 without ---- */
 #define RANDOM_CASE(bits, text)											       \
 	case SZ_##bits:												       \
-		asm volatile(text FLAGS_OUT : [d] "=r"(d), [fl] "=r"(fl) : : "cc");				       \
+		asm volatile(text FLAGS_OUT : [d] "=r"(d), [fl] "=a"(fl) : : "cc");				       \
 		break;
 #define RANDOM(name, mnem)											       \
 	INLINE int name##_r(struct cpu *c, const struct insn *i, unsigned size)					       \

@@ -64,10 +64,10 @@ INLINE int jmp_r(struct cpu *c, const struct insn *i, unsigned size)
 	return jump_to(c, reg_read(c, i->dst, size), size);
 }
 
-INLINE int jmp_m(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int jmp_m(struct cpu *c, const struct insn *i, unsigned size, void *p)
 {
 	u64 rip;
-	int st = load_operand(c, i, size, &rip);
+	int st = load_at(c, i, size, p, &rip);
 
 	return unlikely(st) ? st : jump_to(c, rip, size);
 }
@@ -75,7 +75,7 @@ INLINE int jmp_m(struct cpu *c, const struct insn *i, unsigned size)
 STAMP_WORDS(jmp_rel, NONE, jmp_rel)
 IMPL_TABLE(jmp_rel, ROW_WORDS(jmp_rel, NONE));
 STAMP_WORDS(jmp_rm, R, jmp_r)
-STAMP_WORDS(jmp_rm, M, jmp_m)
+STAMP_MEM_WORDS(jmp_rm, M, USE_LOAD, jmp_m)
 IMPL_TABLE(jmp_rm, ROW_WORDS(jmp_rm, R), ROW_WORDS(jmp_rm, M));
 
 #define JCC_SIZE(cond, bits, expr)										       \
@@ -133,14 +133,29 @@ STAMP_WORDS(jcxz, NONE, jcxz)
 IMPL_TABLE(jcxz, ROW_WORDS(jcxz, NONE));
 
 /* ---- CALL, RET ---- */
+static __attribute__((noinline, cold)) int call_slow(struct cpu *c, u64 rip, unsigned size)
+{
+	int st = stack_push(c, size, c->gpr[R_RIP]);
+
+	if (unlikely(st))
+		return st;
+	c->gpr[R_RIP] = rip;
+	return ST_END;
+}
+
 INLINE int call_to(struct cpu *c, u64 rip, unsigned size)
 {
 	int st = check_target(c, &rip, size);
+	void *p;
+	u64 sp;
 
-	if (!st)
-		st = stack_push(c, size, c->gpr[R_RIP]);
 	if (unlikely(st))
 		return st;
+	p = stack_push_fast(c, size, &sp);
+	if (unlikely(!p))
+		return call_slow(c, rip, size);
+	host_store(p, size, c->gpr[R_RIP]);
+	stack_set_pointer(c, size, sp);
 	c->gpr[R_RIP] = rip;
 	return ST_END;
 }
@@ -155,33 +170,46 @@ INLINE int call_r(struct cpu *c, const struct insn *i, unsigned size)
 	return call_to(c, reg_read(c, i->dst, size), size);
 }
 
-INLINE int call_m(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int call_m(struct cpu *c, const struct insn *i, unsigned size, void *p)
 {
 	u64 rip;
-	int st = load_operand(c, i, size, &rip);
+	int st = load_at(c, i, size, p, &rip);
 
 	return unlikely(st) ? st : call_to(c, rip, size);
 }
 
 /* imm is how much more to release. */
-INLINE int ret(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int return_to(struct cpu *c, const struct insn *i, unsigned size, u64 rip, u64 sp)
 {
-	u64 rip, sp;
-	int st = stack_peek(c, size, &rip, &sp);
+	int st = check_target(c, &rip, size);
 
-	if (!st)
-		st = check_target(c, &rip, size);
 	if (unlikely(st))
 		return st;
-	stack_set_pointer(c, sp + i->imm);
+	stack_set_pointer(c, size, stack_wrap(c, size, sp + i->imm));
 	c->gpr[R_RIP] = rip;
 	return ST_END;
+}
+
+static __attribute__((noinline, cold)) int ret_slow(struct cpu *c, const struct insn *i)
+{
+	u64 rip, sp;
+	int st = stack_peek(c, i->size, &rip, &sp);
+
+	return st ? st : return_to(c, i, i->size, rip, sp);
+}
+
+INLINE int ret(struct cpu *c, const struct insn *i, unsigned size)
+{
+	u64 sp;
+	void *p = stack_pop_fast(c, size, &sp);
+
+	return likely(p) ? return_to(c, i, size, host_load(p, size), sp) : ret_slow(c, i);
 }
 
 STAMP_WORDS(call_rel, NONE, call_rel)
 IMPL_TABLE(call_rel, ROW_WORDS(call_rel, NONE));
 STAMP_WORDS(call_rm, R, call_r)
-STAMP_WORDS(call_rm, M, call_m)
+STAMP_MEM_WORDS(call_rm, M, USE_LOAD, call_m)
 IMPL_TABLE(call_rm, ROW_WORDS(call_rm, R), ROW_WORDS(call_rm, M));
 STAMP_WORDS(ret, NONE, ret)
 IMPL_TABLE(ret, ROW_WORDS(ret, NONE));

@@ -3,19 +3,19 @@
 #include "interp/simd.h"
 
 /* What comes before and after `core`, a statement that makes d of d and s. */
-#define CRYPTO(op, how, core)                                                                                          \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		v128 d, s;                                                                                             \
-		int st = sse_fetch(c, i, 16, how, &s);                                                                 \
-                                                                                                                       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		d = XMM(c, i->dst);                                                                                    \
-		core;                                                                                                  \
-		XMM(c, i->dst) = d;                                                                                    \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define CRYPTO(op, how, core)											       \
+	HANDLER(do_##op)											       \
+	{													       \
+		v128 d, s;											       \
+		int st = sse_fetch(c, i, 16, how, &s);								       \
+														       \
+		if (unlikely(st))										       \
+			return st;										       \
+		d = XMM(c, i->dst);										       \
+		core;												       \
+		XMM(c, i->dst) = d;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 /* The round constant is the immediate, XORed into the second and the fourth word. */

@@ -15,10 +15,10 @@ INLINE int mov_ri(struct cpu *c, const struct insn *i, unsigned size)
 	return ST_OK;
 }
 
-INLINE int mov_rm(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int mov_rm(struct cpu *c, const struct insn *i, unsigned size, void *p)
 {
 	u64 v;
-	int st = load_operand(c, i, size, &v);
+	int st = load_at(c, i, size, p, &v);
 
 	if (unlikely(st))
 		return st;
@@ -26,21 +26,21 @@ INLINE int mov_rm(struct cpu *c, const struct insn *i, unsigned size)
 	return ST_OK;
 }
 
-INLINE int mov_mr(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int mov_mr(struct cpu *c, const struct insn *i, unsigned size, void *p)
 {
-	return store_operand(c, i, size, reg_read(c, i->src, size));
+	return store_at(c, i, size, p, reg_read(c, i->src, size));
 }
 
-INLINE int mov_mi(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int mov_mi(struct cpu *c, const struct insn *i, unsigned size, void *p)
 {
-	return store_operand(c, i, size, i->imm);
+	return store_at(c, i, size, p, i->imm);
 }
 
 STAMP(mov, RR, mov_rr)
 STAMP(mov, RI, mov_ri)
-STAMP(mov, RM, mov_rm)
-STAMP(mov, MR, mov_mr)
-STAMP(mov, MI, mov_mi)
+STAMP_MEM(mov, RM, USE_LOAD, mov_rm)
+STAMP_MEM(mov, MR, USE_STORE, mov_mr)
+STAMP_MEM(mov, MI, USE_STORE, mov_mi)
 IMPL_TABLE(mov, ROW(mov, RR), ROW(mov, RI), ROW(mov, RM), ROW(mov, MR), ROW(mov, MI));
 
 /* A store that bypasses the caches: only a hint to the guest. */
@@ -80,43 +80,61 @@ HANDLER(do_mov_from_sreg)
 IMPL_ANY(mov_from_sreg, do_mov_from_sreg);
 
 /* ---- extensions: insn::src2 is the size of the source ---- */
-INLINE int load_source(struct cpu *c, const struct insn *i, bool mem, unsigned size, u64 *v)
+INLINE int extend_to(struct cpu *c, const struct insn *i, unsigned size, u64 v, bool sign, unsigned from)
 {
-	if (mem)
-		return load_operand(c, i, size, v);
-	*v = reg_read(c, i->src, size);
+	reg_write(c, i->dst, size, sign ? (u64)sign_extend(v, from) : v & size_mask(from));
 	return ST_OK;
 }
 
-INLINE int extend_from(struct cpu *c, const struct insn *i, unsigned size, bool mem, bool sign, unsigned from)
+INLINE int extend_rr(struct cpu *c, const struct insn *i, unsigned size, bool sign)
 {
-	u64 v;
-	int st = load_source(c, i, mem, from, &v);
-
-	if (unlikely(st))
-		return st;
-	reg_write(c, i->dst, size, sign ? (u64)sign_extend(v, from) : v);
-	return ST_OK;
+	if (i->src2 == SZ_8)
+		return extend_to(c, i, size, REG8(c, i->src), sign, SZ_8);
+	return extend_to(c, i, size, REG16(c, i->src), sign, SZ_16);
 }
 
-INLINE int extend(struct cpu *c, const struct insn *i, unsigned size, bool mem, bool sign)
+static __attribute__((noinline, cold)) int extend_slow(struct cpu *c, const struct insn *i, bool sign)
 {
-	return i->src2 == SZ_8 ? extend_from(c, i, size, mem, sign, SZ_8) : extend_from(c, i, size, mem, sign, SZ_16);
+	u64 v = 0;
+	int st = mem_read_slow(c, i->seg, insn_ea(c, i), &v, 1u << i->src2);
+
+	if (likely(!st))
+		reg_write(c, i->dst, i->size, sign ? (u64)sign_extend(v, i->src2) : v);
+	return st;
 }
 
-INLINE int extend_dword(struct cpu *c, const struct insn *i, unsigned size, bool mem)
+INLINE int extend_rm(struct cpu *c, const struct insn *i, unsigned size, bool sign)
 {
-	return extend_from(c, i, size, mem, true, size == SZ_16 ? SZ_16 : SZ_32);
+	const void *p = mem_fast(c, i->seg, insn_ea(c, i), 1u << i->src2, MEM_READ);
+
+	if (unlikely(!p))
+		return extend_slow(c, i, sign);
+	if (i->src2 == SZ_8)
+		return extend_to(c, i, size, host_load(p, SZ_8), sign, SZ_8);
+	return extend_to(c, i, size, host_load(p, SZ_16), sign, SZ_16);
 }
 
-STAMP_WORDS(movzx, RR, extend, false, false)
-STAMP_WORDS(movzx, RM, extend, true, false)
+INLINE int movsxd_rr(struct cpu *c, const struct insn *i, unsigned size)
+{
+	return extend_to(c, i, size, REG32(c, i->src), true, size == SZ_16 ? SZ_16 : SZ_32);
+}
+
+INLINE int movsxd_rm(struct cpu *c, const struct insn *i, unsigned size)
+{
+	unsigned from = size == SZ_16 ? SZ_16 : SZ_32;
+	const void *p = mem_fast(c, i->seg, insn_ea(c, i), 1u << from, MEM_READ);
+
+	return likely(p) ? extend_to(c, i, size, host_load(p, from), true, from) : extend_slow(c, i, true);
+}
+
+STAMP_WORDS(movzx, RR, extend_rr, false)
+STAMP_WORDS(movzx, RM, extend_rm, false)
 IMPL_TABLE(movzx, ROW_WORDS(movzx, RR), ROW_WORDS(movzx, RM));
-STAMP_WORDS(movsx, RR, extend, false, true)
-STAMP_WORDS(movsx, RM, extend, true, true)
+STAMP_WORDS(movsx, RR, extend_rr, true)
+STAMP_WORDS(movsx, RM, extend_rm, true)
 IMPL_TABLE(movsx, ROW_WORDS(movsx, RR), ROW_WORDS(movsx, RM));
-STAMP_WORDS(movsxd, RR, extend_dword, false)
-STAMP_WORDS(movsxd, RM, extend_dword, true)
+STAMP_WORDS(movsxd, RR, movsxd_rr)
+STAMP_WORDS(movsxd, RM, movsxd_rm)
 IMPL_TABLE(movsxd, ROW_WORDS(movsxd, RR), ROW_WORDS(movsxd, RM));
 
 /* CBW, CWDE, CDQE; CWD, CDQ, CQO. The size is that of the result's (lower) register. */
@@ -141,15 +159,18 @@ IMPL_TABLE(cwd, ROW_WORDS(cwd, NONE));
 
 /* ---- CMOVcc, SETcc ---- */
 /* The source is read, and 32 bits are zero-extended, also when the condition is false. */
-INLINE int cmov(struct cpu *c, const struct insn *i, unsigned size, bool mem, bool condition)
+INLINE int cmov(struct cpu *c, const struct insn *i, unsigned size, u64 v, bool condition)
 {
-	u64 v;
-	int st = load_source(c, i, mem, size, &v);
-
-	if (unlikely(st))
-		return st;
 	reg_write(c, i->dst, size, condition ? v : reg_read(c, i->dst, size));
 	return ST_OK;
+}
+
+INLINE int cmov_rm(struct cpu *c, const struct insn *i, unsigned size, bool condition)
+{
+	u64 v;
+	int st = load_operand(c, i, size, &v);
+
+	return unlikely(st) ? st : cmov(c, i, size, v, condition);
 }
 
 #define CMOV_SIZE(name, bits, expr)										       \
@@ -157,13 +178,13 @@ INLINE int cmov(struct cpu *c, const struct insn *i, unsigned size, bool mem, bo
 	{													       \
 		u64 cc = c->cc;											       \
 														       \
-		return cmov(c, i, SZ_##bits, false, expr);							       \
+		return cmov(c, i, SZ_##bits, reg_read(c, i->src, SZ_##bits), expr);				       \
 	}													       \
 	HANDLER(name##_RM_##bits)										       \
 	{													       \
 		u64 cc = c->cc;											       \
 														       \
-		return cmov(c, i, SZ_##bits, true, expr);							       \
+		return cmov_rm(c, i, SZ_##bits, expr);								       \
 	}
 #define CMOV(cond, expr)											       \
 	CMOV_SIZE(cmov##cond, 16, expr)										       \

@@ -114,6 +114,38 @@ static inline bool canonical(u64 addr)
 	return (u64)((s64)(addr << 16) >> 16) == addr;
 }
 
+/*
+ * mem_read_sys() and mem_write_sys() with the soft TLB asked first: descriptors, gates and kernel stacks are in it
+ * nearly always, and interrupts and system calls read many of them.
+ */
+static inline void *sys_fast(const struct cpu *c, u64 lin, unsigned size, bool write)
+{
+	const struct tlb_entry *e = &c->tlb[MMU_SUP * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
+	u64 want = ((lin + size - 1) & PAGE_MASK) | c->tlb_gen;
+
+	return likely(want == (write ? e->wr : e->rd)) ? (void *)(uintptr_t)(lin + e->addend) : NULL;
+}
+
+static inline int sys_read(struct cpu *c, u64 lin, void *out, unsigned size)
+{
+	const void *p = sys_fast(c, lin, size, false);
+
+	if (unlikely(!p))
+		return mem_read_sys(c, lin, out, size);
+	guest_copy(out, p, size);
+	return ST_OK;
+}
+
+static inline int sys_write(struct cpu *c, u64 lin, const void *in, unsigned size)
+{
+	void *p = sys_fast(c, lin, size, true);
+
+	if (unlikely(!p))
+		return mem_write_sys(c, lin, in, size);
+	guest_copy(p, in, size);
+	return ST_OK;
+}
+
 /* A fault whose error code is a selector (SDM vol. 3, 6.13). */
 static inline int fault_sel(struct cpu *c, u8 vector, u16 sel)
 {

@@ -50,7 +50,7 @@ static int deliver_real(struct cpu *c, const struct event *e)
 
 	if (e->vector * 4u + 3 > c->idt.limit)
 		return fault_idt(c, VEC_GP, e);
-	st = mem_read_sys(c, c->idt.base + e->vector * 4u, entry, 4);
+	st = sys_read(c, c->idt.base + e->vector * 4u, entry, 4);
 	if (st)
 		return st;
 	frame_current(c, &f, SZ_16);
@@ -76,7 +76,7 @@ static int read_gate(struct cpu *c, const struct event *e, struct desc *gate)
 
 	if (e->vector * size + size - 1 > c->idt.limit)
 		return fault_idt(c, VEC_GP, e);
-	st = mem_read_sys(c, c->idt.base + e->vector * size, raw, size);
+	st = sys_read(c, c->idt.base + e->vector * size, raw, size);
 	if (st)
 		return st;
 	*gate = (struct desc){ .raw = raw[0], .high = raw[1] & 0xffffffff };
@@ -477,8 +477,10 @@ static bool nmi_open(const struct cpu *c)
 	return !c->ev.nmi_masked && !c->ev.shadow && !(c->guest_debug & GUESTDBG_BLOCKIRQ);
 }
 
-/* The delivery that comes first, or NULL. */
-static int (*next_delivery(const struct cpu *c))(struct cpu *c)
+typedef int (*delivery)(struct cpu *c);
+
+/* The one that comes first, or NULL. */
+static delivery next_delivery(const struct cpu *c)
 {
 	const struct events *ev = &c->ev;
 
@@ -493,7 +495,7 @@ static int (*next_delivery(const struct cpu *c))(struct cpu *c)
 
 int event_poll(struct cpu *c)
 {
-	int (*deliver)(struct cpu *c);
+	delivery deliver;
 
 	while ((deliver = next_delivery(c))) {
 		int st = deliver(c);

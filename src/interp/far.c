@@ -111,8 +111,8 @@ int tss_stack(struct cpu *c, unsigned level, u16 *ss, u64 *sp)
 	if (off + bytes + 1 > tr->limit)
 		return fault_sel(c, VEC_TS, tr->sel);
 	*sp = 0;
-	st = mem_read_sys(c, tr->base + off, sp, bytes);
-	return st ? st : mem_read_sys(c, tr->base + off + bytes, ss, 2);
+	st = sys_read(c, tr->base + off, sp, bytes);
+	return st ? st : sys_read(c, tr->base + off + bytes, ss, 2);
 }
 
 int tss_rsp(struct cpu *c, unsigned offset, u64 *rsp)
@@ -121,7 +121,7 @@ int tss_rsp(struct cpu *c, unsigned offset, u64 *rsp)
 
 	if (offset + 7 > tr->limit)
 		return fault_sel(c, VEC_TS, tr->sel);
-	return mem_read_sys(c, tr->base + offset, rsp, 8);
+	return sys_read(c, tr->base + offset, rsp, 8);
 }
 
 /* A call to more privilege: the stack of that level, the old one's address on it, and (legacy) parameters copied. */
@@ -394,12 +394,12 @@ int far_ret(struct cpu *c, unsigned size, u16 release)
 #define IRET_FLAGS32 (FL_RF | FL_AC | FL_ID)
 
 /*
- * RF only tells a code breakpoint at the new RIP not to hit. Without one it is dropped here, so that nobody has to clear
- * it after the next instruction.
+ * RF only tells a code breakpoint at the new RIP not to hit. Without one it is dropped here, so that nobody has to
+ * clear it after the next instruction.
  */
-static void commit_flags(struct cpu *c, u64 new, u64 mask)
+static void commit_flags(struct cpu *c, u64 popped, u64 mask)
 {
-	u64 flags = (cpu_rflags(c) & ~mask) | (new & mask);
+	u64 flags = (cpu_rflags(c) & ~mask) | (popped & mask);
 
 	if (!c->bp.exec)
 		flags &= ~FL_RF;
@@ -513,7 +513,7 @@ static int iret_task(struct cpu *c)
 
 	if (tr->limit < 1)
 		return fault_sel(c, VEC_TS, tr->sel);
-	st = mem_read_sys(c, tr->base, &link, 2);
+	st = sys_read(c, tr->base, &link, 2);
 	if (!st)
 		st = task_switch(c, link, TASK_IRET, cpu_rflags(c) & ~FL_NT, NULL);
 	if (st != ST_END)

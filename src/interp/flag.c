@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Instructions on flags, with the rules of IOPL, virtual-8086 mode (VME) and protected-mode virtual interrupts (PVI). */
+/* Instructions on flags, and the rules of IOPL, virtual-8086 mode (VME) and protected-mode virtual interrupts (PVI). */
 #include "interp/impl.h"
 
 HANDLER(do_clc)
@@ -150,7 +150,7 @@ static int popf_vme(struct cpu *c, u64 popped, u64 sp)
 
 	if ((popped & FL_TF) || ((popped & FL_IF) && (c->rflags & FL_VIP)))
 		return fault_gp(c, 0);
-	stack_set_pointer(c, sp);
+	stack_set_pointer(c, SZ_16, sp);
 	cpu_set_rflags(c, (cpu_rflags(c) & ~(mask | FL_VIF | FL_RF)) | (popped & mask) | (popped & FL_IF ? FL_VIF : 0));
 	return ST_END;
 }
@@ -175,7 +175,7 @@ HANDLER(do_popf)
 		mask &= ~FL_IF;
 	if (i->size == SZ_16)
 		mask &= 0xffff;
-	stack_set_pointer(c, sp);
+	stack_set_pointer(c, i->size, sp);
 	cpu_set_rflags(c, (cpu_rflags(c) & ~(mask | FL_RF)) | (popped & mask));
 	return ST_END;
 }

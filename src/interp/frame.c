@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "interp/frame.h"
 
-#include <string.h>
-
 /* Elements that are packed into one access, so that a frame within a page costs one. */
 #define FRAME_MAX 64
 
@@ -73,7 +71,7 @@ static int frame_write(struct cpu *c, const struct frame *f, u64 off, const void
 	if (f->user)
 		return mem_write_slow(c, f->ss ? SEG_SS : SEG_FLAT_SS, off, data, size);
 	st = frame_check(c, f, off, size, &lin);
-	return st ? st : mem_write_sys(c, lin, data, size);
+	return st ? st : sys_write(c, lin, data, size);
 }
 
 static int frame_read(struct cpu *c, const struct frame *f, u64 off, void *data, unsigned size)
@@ -84,7 +82,7 @@ static int frame_read(struct cpu *c, const struct frame *f, u64 off, void *data,
 	if (f->user)
 		return mem_read_slow(c, f->ss ? SEG_SS : SEG_FLAT_SS, off, data, size);
 	st = frame_check(c, f, off, size, &lin);
-	return st ? st : mem_read_sys(c, lin, data, size);
+	return st ? st : sys_read(c, lin, data, size);
 }
 
 /*
@@ -101,17 +99,39 @@ static bool one_piece(const struct cpu *c, const struct frame *f, u64 sp, unsign
 	return bytes <= FRAME_MAX && off + bytes - 1 <= f->mask && !((lin ^ (lin + bytes - 1)) & PAGE_MASK);
 }
 
+/* Elements as they lie in memory. */
+union image {
+	u16 w[FRAME_MAX / 2];
+	u32 d[FRAME_MAX / 4];
+	u64 q[FRAME_MAX / 8];
+};
+
+static void image_put(union image *m, unsigned size, unsigned k, u64 v)
+{
+	if (size == 8)
+		m->q[k] = v;
+	else if (size == 4)
+		m->d[k] = (u32)v;
+	else
+		m->w[k] = (u16)v;
+}
+
+static u64 image_get(const union image *m, unsigned size, unsigned k)
+{
+	return size == 8 ? m->q[k] : size == 4 ? m->d[k] : m->w[k];
+}
+
 int frame_push(struct cpu *c, struct frame *f, const u64 *v, unsigned n)
 {
-	u8 buf[FRAME_MAX];
+	union image m;
 	u64 sp = f->sp;
 	int st = ST_OK;
 
 	if (one_piece(c, f, sp - n * f->size, n * f->size)) {
 		for (unsigned k = 0; k < n; k++)
-			memcpy(buf + (n - 1 - k) * f->size, &v[k], f->size);
+			image_put(&m, f->size, n - 1 - k, v[k]);
 		sp = (sp & ~f->mask) | ((sp - n * f->size) & f->mask);
-		st = frame_write(c, f, sp & f->mask, buf, n * f->size);
+		st = frame_write(c, f, sp & f->mask, &m, n * f->size);
 	} else {
 		for (unsigned k = 0; k < n && !st; k++) {
 			sp = (sp & ~f->mask) | ((sp - f->size) & f->mask);
@@ -125,18 +145,18 @@ int frame_push(struct cpu *c, struct frame *f, const u64 *v, unsigned n)
 
 int frame_pop(struct cpu *c, struct frame *f, u64 *v, unsigned n)
 {
-	u8 buf[FRAME_MAX];
+	union image m;
 	u64 sp = f->sp;
 	int st = ST_OK;
 
-	memset(v, 0, n * sizeof(*v));
 	if (one_piece(c, f, sp, n * f->size)) {
-		st = frame_read(c, f, sp & f->mask, buf, n * f->size);
+		st = frame_read(c, f, sp & f->mask, &m, n * f->size);
 		for (unsigned k = 0; k < n && !st; k++)
-			memcpy(&v[k], buf + k * f->size, f->size);
+			v[k] = image_get(&m, f->size, k);
 		sp = (sp & ~f->mask) | ((sp + n * f->size) & f->mask);
 	} else {
 		for (unsigned k = 0; k < n && !st; k++) {
+			v[k] = 0;
 			st = frame_read(c, f, sp & f->mask, &v[k], f->size);
 			sp = (sp & ~f->mask) | ((sp + f->size) & f->mask);
 		}

@@ -24,7 +24,7 @@ INLINE int mmx_fetch(struct cpu *c, const struct insn *i, unsigned bytes, u64 *v
 
 /* ---- dst = op(dst, src) ---- */
 
-/* before: what to do to the 128-bit operands d and s, of which the low halves are the MMX operands; half: the result. */
+/* before: what to do to the 128-bit d and s, of which the low halves are the MMX operands; half: the result. */
 #define MMX_OP(op, bytes, before, half)                                                                                \
 	HANDLER(do_##op##_mmx)                                                                                         \
 	{                                                                                                              \
@@ -309,10 +309,7 @@ IMPL_ANY(movdq2q, do_movdq2q);
 		if ((bytes) == 8)                                                                                      \
 			s[1] = 0;                                                                                      \
 		mmx_done(c);                                                                                           \
-		simd_enter(c, &e);                                                                                     \
-		asm volatile(SIMD_FP(#twin " %[s], %[d]")                                                              \
-			     : [d] "=x"(d), SIMD_ENV_OUT(e)                                                            \
-			     : SIMD_ENV_IN(e), [s] "x"(s));                                                            \
+		SIMD_RUN(c, &e, #twin " %[s], %[d]", [d] "=x"(d), [s] "x"(s));                                         \
 		if (simd_leave(c, &e, NULL, RES_NONE))                                                                 \
 			return ST_FAULT;                                                                               \
 		mmx_set(c, i->dst, d[0]);                                                                              \
@@ -346,10 +343,7 @@ HANDLER(do_cvtpi2ps)
 
 	if (unlikely(st))
 		return st;
-	simd_enter(c, &e);
-	asm volatile(SIMD_FP("cvtdq2ps %[s], %[d]")
-		     : [d] "=x"(d), SIMD_ENV_OUT(e)
-		     : SIMD_ENV_IN(e), [s] "x"((v128){ src, 0 }));
+	SIMD_RUN(c, &e, "cvtdq2ps %[s], %[d]", [d] "=x"(d), [s] "x"((v128){ src, 0 }));
 	if (simd_leave(c, &e, NULL, RES_NONE))
 		return ST_FAULT;
 	XMM(c, i->dst)[0] = d[0];

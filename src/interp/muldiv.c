@@ -12,7 +12,7 @@ typedef void (*wide_core)(u64 *ax, u64 *dx, u64 s, unsigned size, u64 *fl);
 
 #define WIDE_CASE(bits, text)											       \
 	case SZ_##bits:												       \
-		asm(TEXT_ALL "movq %[a], %%rax\n\t" text FLAGS_OUT						       \
+		asm(TEXT_ALL "movq %[a], %%rax\n\t" text FLAGS_OUT_STACK					       \
 		    : "+&a"(rax), "+&d"(*dx), [fl] "=r"(*fl) : [a] "r"(*ax), [s] "r"(s) : "cc");		       \
 		break;
 #define WIDE_CORE(name, mnem)											       \
@@ -98,10 +98,10 @@ INLINE int wide_r(struct cpu *c, const struct insn *i, unsigned size, wide_op op
 	return op(c, reg_read(c, i->dst, size), size);
 }
 
-INLINE int wide_m(struct cpu *c, const struct insn *i, unsigned size, wide_op op)
+INLINE int wide_m(struct cpu *c, const struct insn *i, unsigned size, void *p, wide_op op)
 {
 	u64 s;
-	int st = load_operand(c, i, size, &s);
+	int st = load_at(c, i, size, p, &s);
 
 	return unlikely(st) ? st : op(c, s, size);
 }
@@ -114,10 +114,10 @@ INLINE int imul_rr(struct cpu *c, const struct insn *i, unsigned size)
 	return update_reg(c, i, size, reg_read(c, i->src, size), imul_reg);
 }
 
-INLINE int imul_rm(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int imul_rm(struct cpu *c, const struct insn *i, unsigned size, void *p)
 {
 	u64 s;
-	int st = load_operand(c, i, size, &s);
+	int st = load_at(c, i, size, p, &s);
 
 	return unlikely(st) ? st : update_reg(c, i, size, s, imul_reg);
 }
@@ -136,17 +136,17 @@ INLINE int imul_imm_rr(struct cpu *c, const struct insn *i, unsigned size)
 	return imul_imm(c, i, size, reg_read(c, i->src, size));
 }
 
-INLINE int imul_imm_rm(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int imul_imm_rm(struct cpu *c, const struct insn *i, unsigned size, void *p)
 {
 	u64 s;
-	int st = load_operand(c, i, size, &s);
+	int st = load_at(c, i, size, p, &s);
 
 	return unlikely(st) ? st : imul_imm(c, i, size, s);
 }
 
 #define WIDE(name)												       \
 	STAMP(name, R, wide_r, do_##name)									       \
-	STAMP(name, M, wide_m, do_##name)
+	STAMP_MEM(name, M, USE_LOAD, wide_m, do_##name)
 
 WIDE(mul)
 IMPL_TABLE(mul, ROW(mul, R), ROW(mul, M));
@@ -156,8 +156,8 @@ WIDE(idiv)
 IMPL_TABLE(idiv, ROW(idiv, R), ROW(idiv, M));
 WIDE(imul)
 STAMP_WORDS(imul, RR, imul_rr)
-STAMP_WORDS(imul, RM, imul_rm)
+STAMP_MEM_WORDS(imul, RM, USE_LOAD, imul_rm)
 IMPL_TABLE(imul, ROW(imul, R), ROW(imul, M), ROW_WORDS(imul, RR), ROW_WORDS(imul, RM));
 STAMP_WORDS(imul_imm, RR, imul_imm_rr)
-STAMP_WORDS(imul_imm, RM, imul_imm_rm)
+STAMP_MEM_WORDS(imul_imm, RM, USE_LOAD, imul_imm_rm)
 IMPL_TABLE(imul_imm, ROW_WORDS(imul_imm, RR), ROW_WORDS(imul_imm, RM));

@@ -20,7 +20,7 @@ int desc_load(struct cpu *c, u16 sel, u8 vector, struct desc *d)
 		return fault_sel(c, vector, sel);
 	d->lin = base + off;
 	d->high = 0;
-	return mem_read_sys(c, d->lin, &d->raw, 8);
+	return sys_read(c, d->lin, &d->raw, 8);
 }
 
 int desc_load_system(struct cpu *c, u16 sel, u8 vector, struct desc *d)
@@ -32,7 +32,7 @@ int desc_load_system(struct cpu *c, u16 sel, u8 vector, struct desc *d)
 		return st;
 	if ((sel & ~7u) + 15 > limit)
 		return fault_sel(c, vector, sel);
-	st = mem_read_sys(c, d->lin + 8, &d->high, 8);
+	st = sys_read(c, d->lin + 8, &d->high, 8);
 	if (st)
 		return st;
 	if ((d->high >> 40) & 0x1f)
@@ -54,7 +54,7 @@ void desc_to_seg(const struct desc *d, u16 sel, struct seg *s)
 /* Bytes 4-7 hold type and base; only byte 5 changes, so that nothing else that others write there can be lost. */
 static int write_type(struct cpu *c, const struct desc *d, u8 type)
 {
-	return mem_write_sys(c, d->lin + 5, &type, 1);
+	return sys_write(c, d->lin + 5, &type, 1);
 }
 
 int desc_set_accessed(struct cpu *c, const struct desc *d)

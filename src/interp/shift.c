@@ -15,14 +15,14 @@ INLINE int shift_ri(struct cpu *c, const struct insn *i, unsigned size, reg_core
 	return update_reg(c, i, size, i->imm, op);
 }
 
-INLINE int shift_mr(struct cpu *c, const struct insn *i, unsigned size, mem_core op)
+INLINE int shift_mr(struct cpu *c, const struct insn *i, unsigned size, void *p, mem_core op)
 {
-	return update_mem(c, i, size, REG8(c, i->src), op);
+	return update_mem(c, i, size, p, REG8(c, i->src), op);
 }
 
-INLINE int shift_mi(struct cpu *c, const struct insn *i, unsigned size, mem_core op)
+INLINE int shift_mi(struct cpu *c, const struct insn *i, unsigned size, void *p, mem_core op)
 {
-	return update_mem(c, i, size, i->imm, op);
+	return update_mem(c, i, size, p, i->imm, op);
 }
 
 #define SHIFT(name, mnem)											       \
@@ -30,8 +30,8 @@ INLINE int shift_mi(struct cpu *c, const struct insn *i, unsigned size, mem_core
 	MEM_CORE(name##_mem, mnem, ALL, COUNT)									       \
 	STAMP(name, RR, shift_rr, name##_reg)									       \
 	STAMP(name, RI, shift_ri, name##_reg)									       \
-	STAMP(name, MR, shift_mr, name##_mem)									       \
-	STAMP(name, MI, shift_mi, name##_mem)									       \
+	STAMP_MEM(name, MR, USE_UPDATE, shift_mr, name##_mem)							       \
+	STAMP_MEM(name, MI, USE_UPDATE, shift_mi, name##_mem)							       \
 	IMPL_TABLE(name, ROW(name, RR), ROW(name, RI), ROW(name, MR), ROW(name, MI))
 
 SHIFT(rol, "rol");

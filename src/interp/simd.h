@@ -6,8 +6,8 @@
  * Handlers are made from lists of rows (X-macros), one list a kind of instruction, in simd_ops.h; an encoding (legacy
  * SSE, MMX) is a template that takes such lists.
  *
- * Instructions that can raise SIMD floating-point exceptions get the guest's MXCSR with all exceptions masked for that
- * one instruction; SIMD_FP() has the text. All others run under the client's MXCSR, which is of no matter to them.
+ * Instructions that can raise SIMD floating-point exceptions get the guest's MXCSR, with all exceptions masked, for
+ * that one instruction: SIMD_RUN(). All others run under the client's MXCSR, which is of no matter to them.
  */
 #ifndef UKVM_INTERP_SIMD_H
 #define UKVM_INTERP_SIMD_H
@@ -98,14 +98,26 @@ INLINE void gpr_write(struct cpu *c, const struct insn *i, u64 v)
 /* ---- floating point ---- */
 
 struct simd_env {
-	u32 host, in, out; /* MXCSR: the client's; what the instruction starts with; what it left */
+	u32 host, in, out; /* MXCSR: before; what the instruction is to start with; what it left */
 };
 
-/* The text of an instruction that can raise exceptions, and the operands for it. */
-#define SIMD_FP(text)                                                                                                  \
-	"stmxcsr %[env_host]\n\tldmxcsr %[env_in]\n\t" text "\n\tstmxcsr %[env_out]\n\tldmxcsr %[env_host]"
-#define SIMD_ENV_OUT(e) [env_host] "=&m"((e).host), [env_out] "=&m"((e).out)
-#define SIMD_ENV_IN(e) [env_in] "m"((e).in)
+/*
+ * Executes the text of an instruction that can raise exceptions under the guest's MXCSR. If the host's differs from it
+ * in nothing but sticky flags that the guest has already, it serves as it is, and the flags may stay: they are ORed to
+ * the guest's again each time, and fpu_host_leave() makes the client's of them. Else it is replaced for the moment.
+ * outs and ins are operands, in SIMD_OPERANDS() if they are several. General registers in outs need an "&": the address
+ * of an operand for MXCSR may be in one.
+ */
+#define SIMD_OPERANDS(...) __VA_ARGS__
+#define SIMD_RUN(c, e, text, outs, ins)                                                                                \
+	do {                                                                                                           \
+		if (likely(simd_enter(c, e)))                                                                          \
+			asm volatile(text "\n\tstmxcsr %[env_out]" : outs, [env_out] "=m"((e)->out) : ins);            \
+		else                                                                                                   \
+			asm volatile("ldmxcsr %[env_in]\n\t" text "\n\tstmxcsr %[env_out]\n\tldmxcsr %[env_host]"      \
+				     : outs, [env_out] "=&m"((e)->out)                                                 \
+				     : [env_host] "m"((e)->host), [env_in] "m"((e)->in), ins);                         \
+	} while (0)
 
 /* What the result of an instruction may hold that an unmasked underflow exception is for. */
 enum simd_result { RES_NONE, RES_SS, RES_SD, RES_PS, RES_PD };
@@ -119,9 +131,16 @@ INLINE bool simd_masked(const struct cpu *c)
 u32 simd_enter_unmasked(const struct cpu *c);
 int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, enum simd_result kind);
 
-INLINE void simd_enter(const struct cpu *c, struct simd_env *e)
+/* True if the host's MXCSR need not be changed. */
+INLINE bool simd_enter(const struct cpu *c, struct simd_env *e)
 {
-	e->in = simd_masked(c) ? c->fpu.mxcsr : simd_enter_unmasked(c);
+	u32 guest = c->fpu.mxcsr;
+
+	asm volatile("stmxcsr %0" : "=m"(e->host));
+	if (likely(simd_masked(c) && !((e->host ^ guest) & ~MXCSR_FLAGS) && !(e->host & ~guest)))
+		return true;
+	e->in = simd_masked(c) ? guest : simd_enter_unmasked(c);
+	return false;
 }
 
 /* Takes over the flags; ST_OK if the result may be committed. */
@@ -129,7 +148,9 @@ INLINE int simd_leave(struct cpu *c, const struct simd_env *e, const v128 *resul
 {
 	if (!simd_masked(c))
 		return simd_leave_unmasked(c, e->out, result, kind);
-	c->fpu.mxcsr = e->out;
+	/* Rarely one that is new; a store each time would make a chain of them. */
+	if (unlikely(e->out & ~c->fpu.mxcsr & MXCSR_FLAGS))
+		c->fpu.mxcsr |= e->out & MXCSR_FLAGS;
 	return ST_OK;
 }
 

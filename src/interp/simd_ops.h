@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SIMD instructions by kind, for the templates of sse_*.c and mmx.c. Rows are X(name): the name is the host's mnemonic as
- * well.
+ * SIMD instructions by kind, for the templates of sse_*.c and mmx.c. Rows are X(name): the name is the host's mnemonic
+ * as well.
  */
 #ifndef UKVM_INTERP_SIMD_OPS_H
 #define UKVM_INTERP_SIMD_OPS_H

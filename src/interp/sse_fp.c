@@ -74,9 +74,8 @@ int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, enum simd_re
                                                                                                                        \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
-		simd_enter(c, &e);                                                                                     \
 		d = XMM(c, i->dst);                                                                                    \
-		asm volatile(SIMD_FP(#op " %[s], %[d]") : [d] "+x"(d), SIMD_ENV_OUT(e) : SIMD_ENV_IN(e), [s] "x"(s));  \
+		SIMD_RUN(c, &e, #op " %[s], %[d]", [d] "+x"(d), [s] "x"(s));                                           \
 		if (simd_leave(c, &e, &d, kind))                                                                       \
 			return ST_FAULT;                                                                               \
 		XMM(c, i->dst) = d;                                                                                    \
@@ -89,7 +88,7 @@ FP_OPS(SSE_FP)
 /* ---- with an immediate ---- */
 #define FP_CASE(text, n)                                                                                               \
 	case n:                                                                                                        \
-		asm volatile(SIMD_FP(text) : [d] "+x"(d), SIMD_ENV_OUT(e) : SIMD_ENV_IN(e), [s] "x"(s), [imm] "i"(n)); \
+		SIMD_RUN(c, &e, text, [d] "+x"(d), SIMD_OPERANDS([s] "x"(s), [imm] "i"(n)));                           \
 		break;
 #define CASES_8(X, at) X((at)) X((at) + 1) X((at) + 2) X((at) + 3) X((at) + 4) X((at) + 5) X((at) + 6) X((at) + 7)
 #define CASES_16(X) CASES_8(X, 0) CASES_8(X, 8)
@@ -105,7 +104,6 @@ FP_OPS(SSE_FP)
                                                                                                                        \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
-		simd_enter(c, &e);                                                                                     \
 		d = XMM(c, i->dst);                                                                                    \
 		switch (i->imm & (mask)) {                                                                             \
 			cases(case_)                                                                                   \
@@ -162,12 +160,9 @@ static v128 lanes_pd(unsigned bits)
                                                                                                                        \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
-		simd_enter(c, &e);                                                                                     \
 		d = XMM(c, i->dst) & in;                                                                               \
 		s &= in;                                                                                               \
-		asm volatile(SIMD_FP(#op " $" #all ", %[s], %[d]")                                                     \
-			     : [d] "+x"(d), SIMD_ENV_OUT(e)                                                            \
-			     : SIMD_ENV_IN(e), [s] "x"(s));                                                            \
+		SIMD_RUN(c, &e, #op " $" #all ", %[s], %[d]", [d] "+x"(d), [s] "x"(s));                                \
 		if (simd_leave(c, &e, &d, kind))                                                                       \
 			return ST_FAULT;                                                                               \
 		XMM(c, i->dst) = d & out;                                                                              \
@@ -189,11 +184,8 @@ SSE_DOT(dppd, 0x33, lanes_pd, RES_PD)
                                                                                                                        \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
-		simd_enter(c, &e);                                                                                     \
-		asm volatile(SIMD_FP(#op " %[s], %[d]\n\tlahf")                                                        \
-			     : "=a"(ax), SIMD_ENV_OUT(e)                                                               \
-			     : SIMD_ENV_IN(e), [s] "x"(s), [d] "x"(XMM(c, i->dst))                                     \
-			     : "cc");                                                                                  \
+		SIMD_RUN(c, &e, #op " %[s], %[d]\n\tlahf", "=&a"(ax),                                                  \
+			 SIMD_OPERANDS([s] "x"(s), [d] "x"(XMM(c, i->dst))));                                          \
 		if (simd_leave(c, &e, NULL, RES_NONE))                                                                 \
 			return ST_FAULT;                                                                               \
 		c->cc = ax >> 8 & (FL_ZF | FL_PF | FL_CF);                                                             \
@@ -207,7 +199,6 @@ SSE_COMI(comisd, 8)
 SSE_COMI(ucomisd, 8)
 
 /* ---- to and from general registers ---- */
-/* The general register is 64 bits with REX.W, in insn::size terms as well. */
 #define SSE_TO_GPR(op, bytes)                                                                                          \
 	HANDLER(do_##op)                                                                                               \
 	{                                                                                                              \
@@ -218,15 +209,10 @@ SSE_COMI(ucomisd, 8)
                                                                                                                        \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
-		simd_enter(c, &e);                                                                                     \
 		if (i->flags & INSN_REX_W)                                                                             \
-			asm volatile(SIMD_FP(#op " %[s], %q[v]")                                                       \
-				     : [v] "=r"(v), SIMD_ENV_OUT(e)                                                    \
-				     : SIMD_ENV_IN(e), [s] "x"(s));                                                    \
+			SIMD_RUN(c, &e, #op " %[s], %q[v]", [v] "=&r"(v), [s] "x"(s));                                 \
 		else                                                                                                   \
-			asm volatile(SIMD_FP(#op " %[s], %k[v]")                                                       \
-				     : [v] "=r"(v), SIMD_ENV_OUT(e)                                                    \
-				     : SIMD_ENV_IN(e), [s] "x"(s));                                                    \
+			SIMD_RUN(c, &e, #op " %[s], %k[v]", [v] "=&r"(v), [s] "x"(s));                                 \
 		if (simd_leave(c, &e, NULL, RES_NONE))                                                                 \
 			return ST_FAULT;                                                                               \
 		gpr_write(c, i, v);                                                                                    \
@@ -255,16 +241,11 @@ SSE_TO_GPR(cvttsd2si, 8)
 			v = REG64(c, i->src);                                                                          \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
-		simd_enter(c, &e);                                                                                     \
 		d = XMM(c, i->dst);                                                                                    \
 		if (i->size == SZ_64)                                                                                  \
-			asm volatile(SIMD_FP(#op "q %q[v], %[d]")                                                      \
-				     : [d] "+x"(d), SIMD_ENV_OUT(e)                                                    \
-				     : SIMD_ENV_IN(e), [v] "r"(v));                                                    \
+			SIMD_RUN(c, &e, #op "q %q[v], %[d]", [d] "+x"(d), [v] "r"(v));                                 \
 		else                                                                                                   \
-			asm volatile(SIMD_FP(#op "l %k[v], %[d]")                                                      \
-				     : [d] "+x"(d), SIMD_ENV_OUT(e)                                                    \
-				     : SIMD_ENV_IN(e), [v] "r"(v));                                                    \
+			SIMD_RUN(c, &e, #op "l %k[v], %[d]", [d] "+x"(d), [v] "r"(v));                                 \
 		if (simd_leave(c, &e, NULL, RES_NONE))                                                                 \
 			return ST_FAULT;                                                                               \
 		XMM(c, i->dst) = d;                                                                                    \

@@ -4,19 +4,19 @@
 #include "interp/simd_ops.h"
 
 /* ---- dst = op(dst, src) ---- */
-#define SSE_VECTOR_(op, how)                                                                                           \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		v128 d, s;                                                                                             \
-		int st = sse_fetch(c, i, 16, how, &s);                                                                 \
-                                                                                                                       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		d = XMM(c, i->dst);                                                                                    \
-		asm(#op " %1, %0" : "+x"(d) : "x"(s));                                                                 \
-		XMM(c, i->dst) = d;                                                                                    \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_VECTOR_(op, how)											       \
+	HANDLER(do_##op)											       \
+	{													       \
+		v128 d, s;											       \
+		int st = sse_fetch(c, i, 16, how, &s);								       \
+														       \
+		if (unlikely(st))										       \
+			return st;										       \
+		d = XMM(c, i->dst);										       \
+		asm(#op " %1, %0" : "+x"(d) : "x"(s));								       \
+		XMM(c, i->dst) = d;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 #define SSE_VECTOR(op) SSE_VECTOR_(op, ALIGNED)
@@ -28,54 +28,54 @@ VECTOR_OPS(SSE_VECTOR)
 SHA_OPS(SSE_UNALIGNED)
 
 /* RCPSS, RSQRTSS: approximations that no MXCSR bit has a say in. */
-#define SSE_SCALAR(op)                                                                                                 \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		v128 d, s;                                                                                             \
-		int st = sse_fetch(c, i, 4, UNALIGNED, &s);                                                            \
-                                                                                                                       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		d = XMM(c, i->dst);                                                                                    \
-		asm(#op " %1, %0" : "+x"(d) : "x"(s));                                                                 \
-		XMM(c, i->dst) = d;                                                                                    \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_SCALAR(op)												       \
+	HANDLER(do_##op)											       \
+	{													       \
+		v128 d, s;											       \
+		int st = sse_fetch(c, i, 4, UNALIGNED, &s);							       \
+														       \
+		if (unlikely(st))										       \
+			return st;										       \
+		d = XMM(c, i->dst);										       \
+		asm(#op " %1, %0" : "+x"(d) : "x"(s));								       \
+		XMM(c, i->dst) = d;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_SCALAR(rcpss)
 SSE_SCALAR(rsqrtss)
 
-#define SSE_WIDEN(op, bytes)                                                                                           \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		v128 d, s;                                                                                             \
-		int st = sse_fetch(c, i, bytes, UNALIGNED, &s);                                                        \
-                                                                                                                       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		asm(#op " %1, %0" : "=x"(d) : "x"(s));                                                                 \
-		XMM(c, i->dst) = d;                                                                                    \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_WIDEN(op, bytes)											       \
+	HANDLER(do_##op)											       \
+	{													       \
+		v128 d, s;											       \
+		int st = sse_fetch(c, i, bytes, UNALIGNED, &s);							       \
+														       \
+		if (unlikely(st))										       \
+			return st;										       \
+		asm(#op " %1, %0" : "=x"(d) : "x"(s));								       \
+		XMM(c, i->dst) = d;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 WIDEN_OPS(SSE_WIDEN)
 
 /* ---- shifts ---- */
-#define SSE_SHIFT(op)                                                                                                  \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		v128 d, s = { i->imm & 0xff, 0 };                                                                      \
-		int st = i->form == FORM_RI ? sse_begin(c) : sse_fetch(c, i, 16, ALIGNED, &s);                         \
-                                                                                                                       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		d = XMM(c, i->dst);                                                                                    \
-		asm(#op " %1, %0" : "+x"(d) : "x"(s));                                                                 \
-		XMM(c, i->dst) = d;                                                                                    \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_SHIFT(op)												       \
+	HANDLER(do_##op)											       \
+	{													       \
+		v128 d, s = { i->imm & 0xff, 0 };								       \
+		int st = i->form == FORM_RI ? sse_begin(c) : sse_fetch(c, i, 16, ALIGNED, &s);			       \
+														       \
+		if (unlikely(st))										       \
+			return st;										       \
+		d = XMM(c, i->dst);										       \
+		asm(#op " %1, %0" : "+x"(d) : "x"(s));								       \
+		XMM(c, i->dst) = d;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SHIFT_OPS(SSE_SHIFT)
@@ -126,19 +126,19 @@ IMPL_ANY(palignr, do_palignr);
 /* ---- shuffles, blends: what goes where is a matter of the immediate ---- */
 
 /* The handler of a function that makes the result of the old destination, the source and the immediate. */
-#define SSE_IMM(op, bytes, how)                                                                                        \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		union vec d, s;                                                                                        \
-		int st = sse_fetch(c, i, bytes, how, &s.v);                                                            \
-                                                                                                                       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		d.v = XMM(c, i->dst);                                                                                  \
-		op##_imm(&d, &s, i->imm);                                                                              \
-		XMM(c, i->dst) = d.v;                                                                                  \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_IMM(op, bytes, how)											       \
+	HANDLER(do_##op)											       \
+	{													       \
+		union vec d, s;											       \
+		int st = sse_fetch(c, i, bytes, how, &s.v);							       \
+														       \
+		if (unlikely(st))										       \
+			return st;										       \
+		d.v = XMM(c, i->dst);										       \
+		op##_imm(&d, &s, i->imm);									       \
+		XMM(c, i->dst) = d.v;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 INLINE void pshufd_imm(union vec *d, const union vec *s, unsigned imm)
@@ -227,19 +227,19 @@ HANDLER(do_insertps)
 IMPL_ANY(insertps, do_insertps);
 
 /* Blends by the sign bits of XMM0's elements. */
-#define SSE_BLENDV(op, type)                                                                                           \
-	typedef type op##_lanes __attribute__((vector_size(16)));                                                      \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		v128 s, mask;                                                                                          \
-		int st = sse_fetch(c, i, 16, ALIGNED, &s);                                                             \
-                                                                                                                       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		mask = (v128)((op##_lanes)XMM(c, 0) < 0);                                                              \
-		XMM(c, i->dst) = (XMM(c, i->dst) & ~mask) | (s & mask);                                                \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_BLENDV(op, type)											       \
+	typedef type op##_lanes __attribute__((vector_size(16)));						       \
+	HANDLER(do_##op)											       \
+	{													       \
+		v128 s, mask;											       \
+		int st = sse_fetch(c, i, 16, ALIGNED, &s);							       \
+														       \
+		if (unlikely(st))										       \
+			return st;										       \
+		mask = (v128)((op##_lanes)XMM(c, 0) < 0);							       \
+		XMM(c, i->dst) = (XMM(c, i->dst) & ~mask) | (s & mask);						       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_BLENDV(pblendvb, s8)
@@ -258,22 +258,22 @@ INLINE int element_source(struct cpu *c, const struct insn *i, unsigned bytes, u
 	return ST_OK;
 }
 
-#define SSE_PINSR(op, bytes, field, lanes)                                                                             \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		union vec d;                                                                                           \
-		u64 v;                                                                                                 \
-		int st = sse_begin(c);                                                                                 \
-                                                                                                                       \
-		if (likely(!st))                                                                                       \
-			st = element_source(c, i, bytes, &v);                                                          \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		d.v = XMM(c, i->dst);                                                                                  \
-		d.field[i->imm & ((lanes) - 1)] = v;                                                                   \
-		XMM(c, i->dst) = d.v;                                                                                  \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_PINSR(op, bytes, field, lanes)									       \
+	HANDLER(do_##op)											       \
+	{													       \
+		union vec d;											       \
+		u64 v;												       \
+		int st = sse_begin(c);										       \
+														       \
+		if (likely(!st))										       \
+			st = element_source(c, i, bytes, &v);							       \
+		if (unlikely(st))										       \
+			return st;										       \
+		d.v = XMM(c, i->dst);										       \
+		d.field[i->imm & ((lanes) - 1)] = v;								       \
+		XMM(c, i->dst) = d.v;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_PINSR(pinsrb, 1, b, 16)
@@ -281,21 +281,21 @@ SSE_PINSR(pinsrw, 2, w, 8)
 SSE_PINSR(pinsrd, 4, d, 4)
 SSE_PINSR(pinsrq, 8, q, 2)
 
-#define SSE_PEXTR(op, bytes, field, lanes)                                                                             \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		union vec s;                                                                                           \
-		u64 v;                                                                                                 \
-                                                                                                                       \
-		if (sse_begin(c))                                                                                      \
-			return ST_FAULT;                                                                               \
-		s.v = XMM(c, i->src);                                                                                  \
-		v = s.field[i->imm & ((lanes) - 1)];                                                                   \
-		if (i->flags & INSN_MEM)                                                                               \
-			return mem_write(c, i->seg, insn_ea(c, i), &v, bytes);                                         \
-		REG64(c, i->dst) = v;                                                                                  \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_PEXTR(op, bytes, field, lanes)									       \
+	HANDLER(do_##op)											       \
+	{													       \
+		union vec s;											       \
+		u64 v;												       \
+														       \
+		if (sse_begin(c))										       \
+			return ST_FAULT;									       \
+		s.v = XMM(c, i->src);										       \
+		v = s.field[i->imm & ((lanes) - 1)];								       \
+		if (i->flags & INSN_MEM)									       \
+			return mem_write(c, i->seg, insn_ea(c, i), &v, bytes);					       \
+		REG64(c, i->dst) = v;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_PEXTR(pextrb, 1, b, 16)
@@ -304,17 +304,17 @@ SSE_PEXTR(pextrd, 4, d, 4)
 SSE_PEXTR(pextrq, 8, q, 2)
 SSE_PEXTR(extractps, 4, d, 4)
 
-#define SSE_MOVMSK(op)                                                                                                 \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		u32 v;                                                                                                 \
-                                                                                                                       \
-		if (sse_begin(c))                                                                                      \
-			return ST_FAULT;                                                                               \
-		asm(#op " %1, %0" : "=r"(v) : "x"(XMM(c, i->src)));                                                    \
-		REG64(c, i->dst) = v;                                                                                  \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
+#define SSE_MOVMSK(op)												       \
+	HANDLER(do_##op)											       \
+	{													       \
+		u32 v;												       \
+														       \
+		if (sse_begin(c))										       \
+			return ST_FAULT;									       \
+		asm(#op " %1, %0" : "=r"(v) : "x"(XMM(c, i->src)));						       \
+		REG64(c, i->dst) = v;										       \
+		return ST_OK;											       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_MOVMSK(movmskps)
@@ -353,9 +353,9 @@ HANDLER(do_mpsadbw)
 		return st;
 	d = XMM(c, i->dst);
 	switch (i->imm & 7) {
-#define MPSADBW(n)                                                                                                     \
-	case n:                                                                                                        \
-		asm("mpsadbw %2, %1, %0" : "+x"(d) : "x"(s), "i"(n));                                                  \
+#define MPSADBW(n)												       \
+	case n:													       \
+		asm("mpsadbw %2, %1, %0" : "+x"(d) : "x"(s), "i"(n));						       \
 		break;
 		CASES_8(MPSADBW, 0)
 	}
@@ -376,21 +376,21 @@ struct str_cmp {
 	u8 of;
 };
 
-#define STR_CASE(text, n)                                                                                              \
-	case n:                                                                                                        \
-		asm(text "\n\tlahf\n\tmovb %%ah, %[fl]\n\tseto %[of]"                                                  \
-		    : "=&c"(x->index), "=&Yz"(x->mask), [fl] "=m"(x->flags), [of] "=m"(x->of), "+a"(len_d)             \
-		    : [imm] "i"(n), [d] "x"(x->d), [s] "x"(x->s), "d"(x->len_s)                                        \
-		    : "cc");                                                                                           \
+#define STR_CASE(text, n)											       \
+	case n:													       \
+		asm(text "\n\tlahf\n\tmovb %%ah, %[fl]\n\tseto %[of]"						       \
+		    : "=&c"(x->index), "=&Yz"(x->mask), [fl] "=m"(x->flags), [of] "=m"(x->of), "+a"(len_d)	       \
+		    : [imm] "i"(n), [d] "x"(x->d), [s] "x"(x->s), "d"(x->len_s)					       \
+		    : "cc");											       \
 		break;
-#define STR_FUNCTION(name)                                                                                             \
-	static void name(struct str_cmp *x, unsigned imm)                                                              \
-	{                                                                                                              \
-		u64 len_d = x->len_d;                                                                                  \
-                                                                                                                       \
-		switch (imm & 0x7f) {                                                                                  \
-			CASES_128(name##_case)                                                                         \
-		}                                                                                                      \
+#define STR_FUNCTION(name)											       \
+	static void name(struct str_cmp *x, unsigned imm)							       \
+	{													       \
+		u64 len_d = x->len_d;										       \
+														       \
+		switch (imm & 0x7f) {										       \
+			CASES_128(name##_case)									       \
+		}												       \
 	}
 #define str_istri_case(n) STR_CASE("pcmpistri %[imm], %[s], %[d]", n)
 #define str_istrm_case(n) STR_CASE("pcmpistrm %[imm], %[s], %[d]", n)
@@ -429,11 +429,11 @@ INLINE int str_compare(struct cpu *c, const struct insn *i, void (*compare)(stru
 	return ST_OK;
 }
 
-#define SSE_STRING(op, compare, index)                                                                                 \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		return str_compare(c, i, compare, index);                                                              \
-	}                                                                                                              \
+#define SSE_STRING(op, compare, index)										       \
+	HANDLER(do_##op)											       \
+	{													       \
+		return str_compare(c, i, compare, index);							       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_STRING(pcmpistri, str_istri, true)

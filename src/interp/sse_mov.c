@@ -19,11 +19,11 @@ INLINE int move16(struct cpu *c, const struct insn *i, enum alignment how)
 	return ST_OK;
 }
 
-#define SSE_MOVE16(op, how)                                                                                            \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		return move16(c, i, how);                                                                              \
-	}                                                                                                              \
+#define SSE_MOVE16(op, how)											       \
+	HANDLER(do_##op)											       \
+	{													       \
+		return move16(c, i, how);									       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_MOVE16(movaps, ALIGNED)
@@ -146,11 +146,11 @@ INLINE int move_half(struct cpu *c, const struct insn *i, unsigned half)
 	return ST_OK;
 }
 
-#define SSE_HALF(op, half)                                                                                             \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		return move_half(c, i, half);                                                                          \
-	}                                                                                                              \
+#define SSE_HALF(op, half)											       \
+	HANDLER(do_##op)											       \
+	{													       \
+		return move_half(c, i, half);									       \
+	}													       \
 	IMPL_ANY(op, do_##op);
 
 SSE_HALF(movlps, 0)

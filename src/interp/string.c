@@ -201,10 +201,10 @@ INLINE u64 host_scas(const void *p, u64 v, u64 n, unsigned size, bool equal, u64
 	u64 left = n;
 
 	if (equal)
-		BY_SIZE(size, "repe scas", FLAGS_OUT
+		BY_SIZE(size, "repe scas", FLAGS_OUT_STACK
 			: "+D"(p), "+c"(left), [fl] "=r"(*fl) : "a"(v) : "cc", "memory");
 	else
-		BY_SIZE(size, "repne scas", FLAGS_OUT
+		BY_SIZE(size, "repne scas", FLAGS_OUT_STACK
 			: "+D"(p), "+c"(left), [fl] "=r"(*fl) : "a"(v) : "cc", "memory");
 	return n - left;
 }
@@ -238,10 +238,10 @@ INLINE u64 host_cmps(const void *a, const void *b, u64 n, unsigned size, bool eq
 
 	if (equal)
 		BY_SIZE(size, "repe cmps", FLAGS_OUT
-			: "+S"(a), "+D"(b), "+c"(left), [fl] "=r"(*fl) : : "cc", "memory");
+			: "+S"(a), "+D"(b), "+c"(left), [fl] "=a"(*fl) : : "cc", "memory");
 	else
 		BY_SIZE(size, "repne cmps", FLAGS_OUT
-			: "+S"(a), "+D"(b), "+c"(left), [fl] "=r"(*fl) : : "cc", "memory");
+			: "+S"(a), "+D"(b), "+c"(left), [fl] "=a"(*fl) : : "cc", "memory");
 	return n - left;
 }
 

@@ -201,11 +201,11 @@ static int write_base(struct cpu *c, const struct insn *i, unsigned seg)
 	return ST_OK;
 }
 
-#define BASE_INSN(name, body, seg)                                                                                     \
-	HANDLER(do_##name)                                                                                             \
-	{                                                                                                              \
-		return body(c, i, seg);                                                                                \
-	}                                                                                                              \
+#define BASE_INSN(name, body, seg)										       \
+	HANDLER(do_##name)											       \
+	{													       \
+		return body(c, i, seg);										       \
+	}													       \
 	IMPL_ANY(name, do_##name)
 
 BASE_INSN(rdfsbase, read_base, SEG_FS);

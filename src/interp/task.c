@@ -56,8 +56,9 @@ static int read_task32(struct cpu *c, u64 base, struct task *t)
 
 	if (st)
 		return st;
-	*t = (struct task){ .wide = true, .cr3 = s.cr3, .rip = s.eip, .flags = s.eflags, .ldt = (u16)s.ldt,
-			    .trap = s.trap & 1 };
+	*t = (struct task){
+		.wide = true, .cr3 = s.cr3, .rip = s.eip, .flags = s.eflags, .ldt = (u16)s.ldt, .trap = s.trap & 1
+	};
 	for (unsigned n = 0; n < 8; n++)
 		t->gpr[n] = s.gpr[n];
 	for (unsigned n = 0; n < 6; n++)

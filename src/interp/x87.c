@@ -215,30 +215,30 @@ INLINE int intricate(struct cpu *c, const struct insn *i, const struct x87_core 
 }
 
 /* ---- arithmetic: op is FADD, with FADDP and FIADD ---- */
-#define ARITH(op, pop_op, int_op)                                                                                      \
-	X87_CORE(op##_core, LOAD_AB, #op " %%st(1), %%st", STORE_A_DROP_B);                                            \
-	X87_CORE(op##_m32, LOAD_A, #op "s (%[mem])", STORE_A);                                                         \
-	X87_CORE(op##_m64, LOAD_A, #op "l (%[mem])", STORE_A);                                                         \
-	X87_CORE(int_op##_m16, LOAD_A, #int_op "s (%[mem])", STORE_A);                                                 \
-	X87_CORE(int_op##_m32, LOAD_A, #int_op "l (%[mem])", STORE_A);                                                 \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		if (!(i->flags & INSN_MEM))                                                                            \
-			return arith_reg(c, i, &op##_core, false);                                                     \
-		return i->size == SZ_32 ? with_memory(c, i, 4, &op##_m32, FSW_C1, 0) :                                 \
-					  with_memory(c, i, 8, &op##_m64, FSW_C1, 0);                                  \
-	}                                                                                                              \
-	HANDLER(do_##pop_op)                                                                                           \
-	{                                                                                                              \
-		return arith_reg(c, i, &op##_core, true);                                                              \
-	}                                                                                                              \
-	HANDLER(do_##int_op)                                                                                           \
-	{                                                                                                              \
-		return i->size == SZ_16 ? with_memory(c, i, 2, &int_op##_m16, FSW_C1, 0) :                             \
-					  with_memory(c, i, 4, &int_op##_m32, FSW_C1, 0);                              \
-	}                                                                                                              \
-	IMPL_ANY(op, do_##op);                                                                                         \
-	IMPL_ANY(pop_op, do_##pop_op);                                                                                 \
+#define ARITH(op, pop_op, int_op)										       \
+	X87_CORE(op##_core, LOAD_AB, #op " %%st(1), %%st", STORE_A_DROP_B);					       \
+	X87_CORE(op##_m32, LOAD_A, #op "s (%[mem])", STORE_A);							       \
+	X87_CORE(op##_m64, LOAD_A, #op "l (%[mem])", STORE_A);							       \
+	X87_CORE(int_op##_m16, LOAD_A, #int_op "s (%[mem])", STORE_A);						       \
+	X87_CORE(int_op##_m32, LOAD_A, #int_op "l (%[mem])", STORE_A);						       \
+	HANDLER(do_##op)											       \
+	{													       \
+		if (!(i->flags & INSN_MEM))									       \
+			return arith_reg(c, i, &op##_core, false);						       \
+		return i->size == SZ_32 ? with_memory(c, i, 4, &op##_m32, FSW_C1, 0) :				       \
+					  with_memory(c, i, 8, &op##_m64, FSW_C1, 0);				       \
+	}													       \
+	HANDLER(do_##pop_op)											       \
+	{													       \
+		return arith_reg(c, i, &op##_core, true);							       \
+	}													       \
+	HANDLER(do_##int_op)											       \
+	{													       \
+		return i->size == SZ_16 ? with_memory(c, i, 2, &int_op##_m16, FSW_C1, 0) :			       \
+					  with_memory(c, i, 4, &int_op##_m32, FSW_C1, 0);			       \
+	}													       \
+	IMPL_ANY(op, do_##op);											       \
+	IMPL_ANY(pop_op, do_##pop_op);										       \
 	IMPL_ANY(int_op, do_##int_op)
 
 ARITH(fadd, faddp, fiadd);
@@ -290,8 +290,8 @@ X87_HANDLER(ftst, unary(c, i, &ftst_core, FSW_CC));
 X87_HANDLER(fxam, unary(c, i, &fxam_core, FSW_CC));
 
 /* ---- one operand ---- */
-#define UNARY(op, cc)                                                                                                  \
-	X87_CORE(op##_core, LOAD_A, #op, STORE_A);                                                                     \
+#define UNARY(op, cc)												       \
+	X87_CORE(op##_core, LOAD_A, #op, STORE_A);								       \
 	X87_HANDLER(op, unary(c, i, &op##_core, cc))
 
 UNARY(fchs, FSW_C1);
@@ -303,11 +303,11 @@ UNARY(fsin, FSW_C1 | FSW_C2);
 UNARY(fcos, FSW_C1 | FSW_C2);
 
 /* ---- two operands ---- */
-#define BINARY(op, cc)                                                                                                 \
-	X87_CORE(op##_core, LOAD_AB, #op, STORE_A_DROP_B);                                                             \
+#define BINARY(op, cc)												       \
+	X87_CORE(op##_core, LOAD_AB, #op, STORE_A_DROP_B);							       \
 	X87_HANDLER(op, binary(c, i, &op##_core, cc, false))
-#define BINARY_POP(op)                                                                                                 \
-	X87_CORE(op##_core, LOAD_AB, #op, STORE_B);                                                                    \
+#define BINARY_POP(op)												       \
+	X87_CORE(op##_core, LOAD_AB, #op, STORE_B);								       \
 	X87_HANDLER(op, binary(c, i, &op##_core, FSW_C1, true))
 
 BINARY(fscale, FSW_C1);
@@ -315,8 +315,8 @@ BINARY_POP(fpatan);
 BINARY_POP(fyl2x);
 BINARY_POP(fyl2xp1);
 
-#define INTRICATE(op)                                                                                                  \
-	X87_CORE_EXACT(op##_core, #op);                                                                                \
+#define INTRICATE(op)												       \
+	X87_CORE_EXACT(op##_core, #op);										       \
 	X87_HANDLER(op, intricate(c, i, &op##_core))
 
 INTRICATE(fptan);

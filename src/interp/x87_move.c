@@ -91,8 +91,8 @@ IMPL_ANY(fild, do_fild);
 
 X87_HANDLER(fbld, load(c, i, 10, &fbld_m80));
 
-#define CONSTANT(op)                                                                                                   \
-	X87_CORE(op##_core, LOAD_NONE, #op, STORE_A);                                                                  \
+#define CONSTANT(op)												       \
+	X87_CORE(op##_core, LOAD_NONE, #op, STORE_A);								       \
 	X87_HANDLER(op, load(c, i, 0, &op##_core))
 
 CONSTANT(fld1);

@@ -2,6 +2,7 @@
 /* FXSAVE, FXRSTOR, the XSAVE family, XGETBV, XSETBV (SDM vol. 1, chapter 13; vol. 2). */
 #include <string.h>
 
+#include "cpu/cr.h"
 #include "cpu/fpu.h"
 #include "interp/impl.h"
 
@@ -323,10 +324,8 @@ HANDLER(do_xsetbv)
 	(void)i;
 	if (fpu_check(c, FPU_TRAP_XCR))
 		return ST_FAULT;
-	if (c->cpl || REG32(c, 8 * RCX) || !fpu_xcr0_valid(v, c->xcr0_allowed & xsave_supported(&c->fpu)))
+	if (c->cpl || REG32(c, 8 * RCX) || cpu_write_xcr0(c, v))
 		return fault_gp(c, 0);
-	c->fpu.xcr0 = v;
-	c->fpu_trap = fpu_trap_bits(c->cr0, c->cr4, v);
 	return ST_OK;
 }
 IMPL_ANY(xsetbv, do_xsetbv);

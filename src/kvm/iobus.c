@@ -349,20 +349,20 @@ static bool ring_put(struct vm *vm, u8 bus, u64 addr, u32 len, const void *data)
 {
 	struct kvm_coalesced_mmio_ring *ring = (void *)((u8 *)vm->vcpus[0]->run + RING_OFFSET);
 	struct kvm_coalesced_mmio *slot;
+	u32 last, next;
 	bool room;
-	u32 last;
 
 	os_lock(&vm->io->ring_lock);
 	last = __atomic_load_n(&ring->last, __ATOMIC_RELAXED);
-	room = last < KVM_COALESCED_MMIO_MAX &&
-	       (__atomic_load_n(&ring->first, __ATOMIC_ACQUIRE) - last - 1) % KVM_COALESCED_MMIO_MAX != 0;
+	next = (last + 1) % KVM_COALESCED_MMIO_MAX; /* one entry is always free */
+	room = last < KVM_COALESCED_MMIO_MAX && next != __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE);
 	if (room) {
 		slot = &ring->coalesced_mmio[last];
 		slot->phys_addr = addr;
 		slot->len = len;
 		slot->pio = bus == BUS_PIO;
 		memcpy(slot->data, data, len);
-		__atomic_store_n(&ring->last, (last + 1) % KVM_COALESCED_MMIO_MAX, __ATOMIC_RELEASE);
+		__atomic_store_n(&ring->last, next, __ATOMIC_RELEASE);
 	}
 	os_unlock(&vm->io->ring_lock);
 	return room;

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 
 #include "kvm/signal.h"
+#include "os/guard.h"
 #include "os/mem.h"
 #include "os/proc.h"
 #include "os/sys.h"
@@ -226,10 +227,13 @@ void obj_abandon(struct obj *o, int fd)
 int kvm_open(int flags)
 {
 	struct obj *o;
-	int fd;
+	int fd = table_ready();
 
-	if (table_ready())
-		return -ENOMEM;
+	/* ioctls read the client's memory from now on. */
+	if (!fd)
+		fd = os_guard_init();
+	if (fd)
+		return fd;
 	kvm_collect();
 	o = os_alloc(sizeof(*o));
 	if (!o)
@@ -277,7 +281,9 @@ static int adopt_system(int fd, const struct stat *st)
 
 	if (!o)
 		return -ENOMEM;
-	own = os_open(os_proc_path(path, "fd", fd), O_RDONLY | O_CLOEXEC);
+	own = os_guard_init();
+	if (!own)
+		own = os_open(os_proc_path(path, "fd", fd), O_RDONLY | O_CLOEXEC);
 	if (own >= 0) {
 		o->fd = fd_reserve(own);
 		os_close(own);

@@ -2,13 +2,15 @@
 /*
  * Stopping the world, for microseconds. A vCPU announces itself in vcpu::running and then looks at vm::resting; the VM
  * sets vm::resting and then looks at every vcpu::running. All four are sequentially consistent, so at least one of the
- * two sees the other.
+ * two sees the other. Both words become ASLEEP when somebody waits for them in the kernel.
  */
 #include "kvm/rest.h"
 
 #include "kvm/iobus.h"
 
-#define SPINS 1000 /* a block takes less; a vCPU whose thread does not run at the moment takes longer */
+#define SPINS 500 /* about what a block takes, or what is done at rest */
+
+enum { OUT, IN, ASLEEP };
 
 static u64 this_thread(void)
 {
@@ -23,9 +25,31 @@ static u32 load(const u32 *word)
 	return __atomic_load_n(word, __ATOMIC_SEQ_CST);
 }
 
-static void store(u32 *word, u32 val)
+static void set_in(u32 *word)
 {
-	__atomic_store_n(word, val, __ATOMIC_SEQ_CST);
+	__atomic_store_n(word, IN, __ATOMIC_SEQ_CST);
+}
+
+static void set_out(u32 *word)
+{
+	if (unlikely(__atomic_exchange_n(word, OUT, __ATOMIC_SEQ_CST) == ASLEEP))
+		os_futex_wake(word);
+}
+
+static void wait_out(u32 *word)
+{
+	u32 in = IN;
+
+	for (unsigned n = 0; n < SPINS; n++) {
+		if (load(word) == OUT)
+			return;
+		__builtin_ia32_pause();
+	}
+	while (__atomic_compare_exchange_n(word, &in, ASLEEP, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
+	       in == ASLEEP) {
+		os_futex_wait(word, ASLEEP, 0);
+		in = IN;
+	}
 }
 
 void vcpu_enter(struct vcpu *v)
@@ -34,12 +58,11 @@ void vcpu_enter(struct vcpu *v)
 
 	v->thread = this_thread();
 	for (;;) {
-		store(&v->running, 1);
-		if (likely(!load(&vm->resting)))
+		set_in(&v->running);
+		if (likely(load(&vm->resting) == OUT))
 			break;
-		store(&v->running, 0);
-		os_futex_wake(&v->running);
-		os_futex_wait(&vm->resting, 1, 0);
+		set_out(&v->running);
+		wait_out(&vm->resting);
 	}
 	if (unlikely(!v->ring_shared))
 		vcpu_share_ring(v);
@@ -47,9 +70,7 @@ void vcpu_enter(struct vcpu *v)
 
 void vcpu_leave(struct vcpu *v)
 {
-	store(&v->running, 0);
-	if (unlikely(load(&v->vm->resting)))
-		os_futex_wake(&v->running);
+	set_out(&v->running);
 }
 
 void vcpu_request(void *ctx)
@@ -59,14 +80,6 @@ void vcpu_request(void *ctx)
 	cpu_attn_clear(&v->cpu, ATTN_REQUEST);
 	vcpu_leave(v);
 	vcpu_enter(v);
-}
-
-static void wait_for(struct vcpu *v)
-{
-	for (unsigned n = 0; n < SPINS && load(&v->running); n++)
-		__builtin_ia32_pause();
-	while (load(&v->running))
-		os_futex_wait(&v->running, 1, 0);
 }
 
 /*
@@ -81,14 +94,13 @@ static bool must_wait(const struct vcpu *v)
 
 void vm_rest(struct vm *vm, void (*fn)(struct vm *vm, void *arg), void *arg)
 {
-	store(&vm->resting, 1);
+	set_in(&vm->resting);
 	for (u32 n = 0; n < vm->nr_vcpus; n++)
 		if (load(&vm->vcpus[n]->running))
 			cpu_attn(&vm->vcpus[n]->cpu, ATTN_REQUEST);
 	for (u32 n = 0; n < vm->nr_vcpus; n++)
 		if (must_wait(vm->vcpus[n]))
-			wait_for(vm->vcpus[n]);
+			wait_out(&vm->vcpus[n]->running);
 	fn(vm, arg);
-	store(&vm->resting, 0);
-	os_futex_wake(&vm->resting);
+	set_out(&vm->resting);
 }

@@ -28,6 +28,7 @@
 #define SIG(n) BIT64((n)-1)
 #define SIGS_SYNC (SIG(SIGSEGV) | SIG(SIGBUS) | SIG(SIGFPE) | SIG(SIGILL) | SIG(SIGTRAP) | SIG(SIGSYS))
 #define SIGS_UNBLOCKABLE (SIG(SIGKILL) | SIG(SIGSTOP))
+#define SIGS_ASYNC (~(SIGS_SYNC | SIGS_UNBLOCKABLE))
 #define SIGS_IGNORED_BY_DEFAULT (SIG(SIGCHLD) | SIG(SIGURG) | SIG(SIGWINCH) | SIG(SIGCONT))
 
 /* What this thread is in. Only the thread itself and handlers on it look, so program order is enough. */
@@ -85,7 +86,7 @@ static void block_on_return(ucontext_t *uc)
 		self.saved = *mask;
 		self.masked = true;
 	}
-	*mask |= ~SIGS_SYNC;
+	*mask |= SIGS_ASYNC;
 }
 
 bool kvm_signal_notify(int sig, siginfo_t *info, void *ucontext)
@@ -113,7 +114,7 @@ void kvm_signal_enter(void)
 
 void kvm_signal_leave(void)
 {
-	u64 saved = self.saved;
+	u64 saved;
 	bool masked;
 
 	thread_fence();
@@ -133,24 +134,28 @@ void kvm_signal_leave(void)
 }
 
 /*
- * Blocks what the run's mask blocks, and finds what has to be polled for. Signals that were put back are both blocked
- * and pending here, so self.saved is the client's mask and not what the kernel says now.
+ * Blocks what the run's mask blocks, and finds what has to be polled for. A signal may be put back at any point here, and
+ * then everything is blocked: if that is what the kernel says was blocked before, the client's mask is in self.saved.
+ * (If it is so because the client blocks everything, nothing can be put back.)
  */
 static void run_mask(struct vcpu *v)
 {
-	u64 block = handlers_wrapped ? v->sigmask : ~0ull;
+	u64 block = v->sigmask_set ? v->sigmask : 0;
 	u64 old;
 
-	if (!v->sigmask_set && handlers_wrapped)
-		block = 0;
-	block &= ~SIGS_SYNC;
+	if (!handlers_wrapped)
+		block = ~0ull;
+	block &= SIGS_ASYNC;
 	sig_procmask(SIG_BLOCK, &block, &old);
-	if (!self.masked) {
+	if ((old & SIGS_ASYNC) != SIGS_ASYNC && (block & ~old)) {
+		self.masked = true; /* from here on nobody else writes self.saved */
+		thread_fence();
 		self.saved = old;
-		self.masked = (block & ~old & ~SIGS_UNBLOCKABLE) != 0;
+	} else if (!self.masked) {
+		self.saved = old;
 	}
-	old |= block;
-	v->poll_signals = old & ~(v->sigmask_set ? v->sigmask : self.saved) & ~SIGS_UNBLOCKABLE & ~SIGS_SYNC;
+	thread_fence();
+	v->poll_signals = (old | block) & SIGS_ASYNC & ~(v->sigmask_set ? v->sigmask : self.saved);
 }
 
 bool signal_run_poll(struct vcpu *v)

@@ -78,8 +78,9 @@ int vcpu_set_cpuid(struct vcpu *v, void *arg)
 	for (u32 n = 0; n < head.nent; n++) {
 		if (os_copy_in(&old, addr + sizeof(head) + n * sizeof(old), sizeof(old)))
 			return -EFAULT;
-		e[n] = (struct cpuid_entry){ .function = old.function, .eax = old.eax, .ebx = old.ebx, .ecx = old.ecx,
-					     .edx = old.edx };
+		e[n] = (struct cpuid_entry){
+			.function = old.function, .eax = old.eax, .ebx = old.ebx, .ecx = old.ecx, .edx = old.edx
+		};
 	}
 	return set(v, e, head.nent);
 }

@@ -42,7 +42,7 @@ struct vcpu {
 	u32 mp_state;
 	bool sigmask_set;
 	u64 sigmask;              /* KVM_SET_SIGNAL_MASK: blocked while running */
-	u32 running;              /* futex: 1 while it uses cpu.map and vm->io; see vm_rest() */
+	u32 running;              /* futex: not 0 while it uses cpu.map and vm->io; see vm_rest() */
 	u64 thread;               /* of which thread that is: the value of %fs */
 	bool ring_shared;         /* the client's mapping shows the VM's coalesced MMIO ring; iobus.c */
 	struct kvm_guest_debug debug;
@@ -65,7 +65,7 @@ struct vm {
 	struct os_lock lock;
 	u32 nr_vcpus;                            /* [lock] */
 	struct vcpu *vcpus[UKVM_MAX_VCPUS];      /* [lock] in order of creation; never removed while the VM lives */
-	u32 resting;                             /* futex: 1 while vm_rest() wants all vCPUs at rest */
+	u32 resting;                             /* futex: not 0 while vm_rest() wants all vCPUs at rest */
 	struct vm_memory *memory;                /* [lock] */
 	struct vm_io *io;                        /* [lock], or by a vCPU between vcpu_enter() and vcpu_leave() */
 	u32 boot_cpu_id;                         /* [lock] KVM_SET_BOOT_CPU_ID */

@@ -25,7 +25,9 @@ static int span_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enu
 	if (st || first == size)
 		return st;
 	sp->n = 2;
-	return tlb_resolve(c, mmu, (lin + first) & c->lin_mask, size - first, how, &sp->page[1]);
+	lin += first;
+	/* Outside long mode linear addresses wrap at 4 GiB. */
+	return tlb_resolve(c, mmu, cpu_long_mode(c) ? lin : (u32)lin, size - first, how, &sp->page[1]);
 }
 
 static int span_read(struct cpu *c, const struct span *sp, void *out)
@@ -211,10 +213,16 @@ void *mem_span(struct cpu *c, unsigned seg, u64 ea, enum mem_access how, u64 *fo
 	return (void *)(uintptr_t)(lin + e->addend);
 }
 
+/* System structures have 64-bit addresses in all of long mode, compatibility mode included; so not cpu::lin_mask. */
+static u64 sys_linear(const struct cpu *c, u64 lin)
+{
+	return cpu_long_mode(c) ? lin : (u32)lin;
+}
+
 int mem_read_sys(struct cpu *c, u64 lin, void *out, unsigned size)
 {
 	struct span sp;
-	int st = span_resolve(c, MMU_SUP, lin & c->lin_mask, size, MEM_READ, &sp);
+	int st = span_resolve(c, MMU_SUP, sys_linear(c, lin), size, MEM_READ, &sp);
 
 	return st ? st : span_read(c, &sp, out);
 }
@@ -222,7 +230,7 @@ int mem_read_sys(struct cpu *c, u64 lin, void *out, unsigned size)
 int mem_write_sys(struct cpu *c, u64 lin, const void *in, unsigned size)
 {
 	struct span sp;
-	int st = span_resolve(c, MMU_SUP, lin & c->lin_mask, size, MEM_WRITE, &sp);
+	int st = span_resolve(c, MMU_SUP, sys_linear(c, lin), size, MEM_WRITE, &sp);
 
 	return st ? st : span_write(c, &sp, in);
 }

@@ -70,12 +70,15 @@ static inline __attribute__((always_inline)) void *mem_fast(struct cpu *c, unsig
 	u64 lin = (s->base + ea) & c->lin_mask;
 	const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 	u64 want = ((lin + size - 1) & PAGE_MASK) | c->tlb_gen;
+	void *p = (void *)(uintptr_t)(lin + e->addend);
 
 	if (unlikely(ea + size > (how == MEM_READ ? s->rd_end : s->wr_end)))
 		return NULL;
 	if (unlikely(want != (how == MEM_READ ? e->rd : e->wr)))
 		return NULL;
-	return (void *)(uintptr_t)(lin + e->addend);
+	if (!p)
+		__builtin_unreachable(); /* so that callers need not test the result again */
+	return p;
 }
 
 /* Reads size bytes at seg:ea. size should be a constant. */

@@ -116,6 +116,8 @@ int tlb_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enum mem_ac
 		      WALK_SET_AD | (mmu == MMU_SUP_AC ? WALK_SMAP_LIFTED : 0), &w);
 	if (st)
 		return st;
+	if (how != MEM_EXEC)
+		debug_watch(c, lin, size, how == MEM_WRITE);
 	r->gpa = w.gpa;
 	r->host = NULL;
 	s = map_find(c->map, w.gpa, &off);
@@ -130,7 +132,5 @@ int tlb_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enum mem_ac
 			r->code = NULL;
 	}
 	tlb_fill(c, mmu, lin, how, &w, s, off, r->code);
-	if (how != MEM_EXEC)
-		debug_watch(c, lin, size, how == MEM_WRITE);
 	return ST_OK;
 }

@@ -88,8 +88,8 @@ static struct action action_get(struct chained *c)
 	do {
 		seq = __atomic_load_n(&c->seq, __ATOMIC_ACQUIRE);
 		a = c->slot[seq & 1];
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	} while (__atomic_load_n(&c->seq, __ATOMIC_RELAXED) != seq);
+		/* An addition of nothing: a load, which the copy cannot pass. */
+	} while (__atomic_fetch_add(&c->seq, 0, __ATOMIC_ACQ_REL) != seq);
 	return a;
 }
 

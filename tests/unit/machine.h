@@ -39,17 +39,17 @@ enum {
 	CONFORM0 = 0x58,
 	CODE_NP = 0x60,
 	DATA_NP = 0x68,
-	CODE_XO = 0x70,   /* execute-only */
+	CODE_XO = 0x70, /* execute-only */
 	DATA_RO = 0x78,
-	SEL_TSS1 = 0x80,  /* 16 bytes in long mode */
+	SEL_TSS1 = 0x80, /* 16 bytes in long mode */
 	SEL_TSS2 = 0x90,
 	SEL_TSS3 = 0x98,
 	SEL_LDT = 0xa0,   /* 16 bytes in long mode */
 	GATE_CALL = 0xb0, /* to CODE0 or CODE0_64; 16 bytes in long mode */
 	GATE_CALL16 = 0xc0,
 	GATE_TASK = 0xc8,
-	CODE_LD = 0xd0,   /* L and D */
-	SMALL = 0xd8,     /* data, limit 0xfff */
+	CODE_LD = 0xd0, /* L and D */
+	SMALL = 0xd8,   /* data, limit 0xfff */
 	GATE_NP = 0xe0,
 	TSS_NP = 0xe8,
 	CONFORM0_64 = 0xf0,
@@ -61,8 +61,8 @@ enum {
 
 static inline void desc_at(struct flat *f, u64 at, u64 base, u32 limit, u32 attr)
 {
-	u64 raw = (limit & 0xffff) | (base & 0xffffff) << 16 | (u64)(attr & 0xff) << 40 |
-		  (u64)(limit & 0xf0000) << 32 | (u64)(attr & 0xf000) << 40 | (base >> 24 & 0xff) << 56;
+	u64 raw = (limit & 0xffff) | (base & 0xffffff) << 16 | (u64)(attr & 0xff) << 40 | (u64)(limit & 0xf0000) << 32 |
+		  (u64)(attr & 0xf000) << 40 | (base >> 24 & 0xff) << 56;
 
 	memcpy(f->mem + at, &raw, 8);
 }
@@ -92,17 +92,17 @@ static inline void machine_gdt(struct flat *f, bool wide)
 		u16 sel;
 		u32 base, limit, attr;
 	} rows[] = {
-		{ CODE0, 0, 0xfffff, 0xc09a },      { DATA0, 0, 0xfffff, 0xc092 },
-		{ CODE0_16, 0, 0xffff, 0x009a },    { DATA0_16, 0, 0xffff, 0x0092 },
-		{ CODE0_64, 0, 0xfffff, 0xa09a },   { CODE1, 0, 0xfffff, 0xc0ba },
-		{ DATA1, 0, 0xfffff, 0xc0b2 },      { CODE3, 0, 0xfffff, 0xc0fa },
-		{ DATA3, 0, 0xfffff, 0xc0f2 },      { CODE3_64, 0, 0xfffff, 0xa0fa },
-		{ CONFORM0, 0, 0xfffff, 0xc09e },   { CODE_NP, 0, 0xfffff, 0xc01a },
-		{ DATA_NP, 0, 0xfffff, 0xc012 },    { CODE_XO, 0, 0xfffff, 0xc098 },
-		{ DATA_RO, 0, 0xfffff, 0xc090 },    { CODE_LD, 0, 0xfffff, 0xe09a },
-		{ SMALL, 0, 0xfff, 0x4092 },        { SEL_TSS1, TSS1, 0xff, 0x0089 },
-		{ SEL_TSS2, TSS2, 0x67, 0x0089 },   { SEL_TSS3, TSS3, 0x2b, 0x0081 },
-		{ SEL_LDT, LDT, 0x0f, 0x0082 },     { TSS_NP, TSS2, 0x67, 0x0009 },
+		{ CODE0, 0, 0xfffff, 0xc09a },       { DATA0, 0, 0xfffff, 0xc092 },
+		{ CODE0_16, 0, 0xffff, 0x009a },     { DATA0_16, 0, 0xffff, 0x0092 },
+		{ CODE0_64, 0, 0xfffff, 0xa09a },    { CODE1, 0, 0xfffff, 0xc0ba },
+		{ DATA1, 0, 0xfffff, 0xc0b2 },       { CODE3, 0, 0xfffff, 0xc0fa },
+		{ DATA3, 0, 0xfffff, 0xc0f2 },       { CODE3_64, 0, 0xfffff, 0xa0fa },
+		{ CONFORM0, 0, 0xfffff, 0xc09e },    { CODE_NP, 0, 0xfffff, 0xc01a },
+		{ DATA_NP, 0, 0xfffff, 0xc012 },     { CODE_XO, 0, 0xfffff, 0xc098 },
+		{ DATA_RO, 0, 0xfffff, 0xc090 },     { CODE_LD, 0, 0xfffff, 0xe09a },
+		{ SMALL, 0, 0xfff, 0x4092 },         { SEL_TSS1, TSS1, 0xff, 0x0089 },
+		{ SEL_TSS2, TSS2, 0x67, 0x0089 },    { SEL_TSS3, TSS3, 0x2b, 0x0081 },
+		{ SEL_LDT, LDT, 0x0f, 0x0082 },      { TSS_NP, TSS2, 0x67, 0x0009 },
 		{ CONFORM0_64, 0, 0xfffff, 0xa09e }, { TSS_SHORT, TSS2, 0x66, 0x0089 },
 	};
 
@@ -123,9 +123,9 @@ static inline void machine_tss(struct flat *f, bool wide)
 	u32 *t = (u32 *)(f->mem + TSS1);
 
 	if (wide) {
-		*(u64 *)(f->mem + TSS1 + 4) = STACK0;
-		*(u64 *)(f->mem + TSS1 + 12) = STACK1;
-		*(u64 *)(f->mem + TSS1 + 36) = IST1;
+		*(u64_un *)(f->mem + TSS1 + 4) = STACK0;
+		*(u64_un *)(f->mem + TSS1 + 12) = STACK1;
+		*(u64_un *)(f->mem + TSS1 + 36) = IST1;
 		return;
 	}
 	t[1] = STACK0;

@@ -39,14 +39,14 @@ static u64 trapped(struct flat *f)
 	assert_int_equal(interp_run(c), EXIT_HLT);
 	if (c->gpr[R_RIP] != HANDLER + VEC_DB + 1)
 		return ~0ull;
-	return *(u64 *)(f->mem + c->gpr[RSP]);
+	return *(u64_un *)(f->mem + c->gpr[RSP]);
 }
 
 static void back(struct flat *f, u64 set_flags)
 {
 	struct cpu *c = &f->cpu;
 
-	*(u64 *)(f->mem + c->gpr[RSP] + 16) |= set_flags;
+	*(u64_un *)(f->mem + c->gpr[RSP] + 16) |= set_flags;
 	assert_int_equal(far_iret(c, SZ_64), ST_END);
 }
 

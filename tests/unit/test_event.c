@@ -30,11 +30,11 @@ struct arrival {
 	enum event_kind kind;
 	u8 vector;
 	bool has_error;
-	u16 sel;  /* of the gate */
+	u16 sel; /* of the gate */
 	u8 type, ist;
 	/* expected */
 	u8 new_cpl, size;
-	u64 top;  /* of the stack before the pushes */
+	u64 top; /* of the stack before the pushes */
 	bool if_stays, switches;
 };
 
@@ -131,8 +131,9 @@ static void from_vm86(void **state)
 {
 	struct flat *f = machine_new(VM86, 3);
 	struct cpu *c = &f->cpu;
-	static const u16 sels[] = { [SEG_ES] = 0x111, [SEG_SS] = 0x10, [SEG_DS] = 0x333, [SEG_FS] = 0x444,
-				    [SEG_GS] = 0x555 };
+	static const u16 sels[] = {
+		[SEG_ES] = 0x111, [SEG_SS] = 0x10, [SEG_DS] = 0x333, [SEG_FS] = 0x444, [SEG_GS] = 0x555
+	};
 
 	(void)state;
 	for (unsigned s = SEG_ES; s <= SEG_GS; s++)
@@ -164,6 +165,32 @@ static void from_vm86(void **state)
 		assert_int_equal(c->seg[s].sel, s == SEG_CS ? 0 : sels[s]);
 		assert_int_equal(c->seg[s].base, c->seg[s].sel * 16);
 	}
+	flat_free(f);
+}
+
+/* A 32-bit program on a 64-bit kernel: all that the kernel has lies above what the program can address. */
+static void compat_with_high_kernel(void **state)
+{
+	struct flat *f = machine_new(COMPAT, 3);
+	struct cpu *c = &f->cpu;
+	const u64 high = 0xffffff8000000000;
+
+	(void)state;
+	((u64 *)(f->mem + c->cr3))[511] = ((u64 *)(f->mem + c->cr3))[0];
+	((u64 *)(f->mem + c->cr3))[0] = 0;
+	tlb_flush(c);
+	idt_gate(f, VEC, CODE0_64, 14, 3, 0);
+	c->gdt.base += high;
+	c->idt.base += high;
+	c->seg[SEG_TR].base += high;
+	*(u64_un *)(f->mem + TSS1 + 4) += high;
+	c->gpr[R_RIP] = CODE;
+	assert_int_equal(event_deliver(c, EVENT_SOFT, VEC, false, 0), ST_END);
+	assert_int_equal(c->gpr[RSP], high + STACK0 - 40);
+	assert_int_equal(*(u64_un *)(f->mem + STACK0 - 40), CODE);
+	assert_int_equal(far_iret(c, 3), ST_END);
+	assert_int_equal(c->mode, CPU_COMPAT);
+	assert_int_equal(c->gpr[RSP], STACK3);
 	flat_free(f);
 }
 
@@ -212,7 +239,7 @@ static void stack_small(struct flat *f)
 
 static void stack_wild(struct flat *f)
 {
-	*(u64 *)(f->mem + TSS1 + 4) = 0x8000000000000000;
+	*(u64_un *)(f->mem + TSS1 + 4) = 0x8000000000000000;
 }
 
 static void own_stack_small(struct flat *f)
@@ -302,9 +329,10 @@ static void double_faults(void **state)
 		bool page_fault;
 		u8 taken; /* NONE: shutdown */
 	} rows[] = {
-		{ VEC_UD, false, VEC_NP }, { VEC_DE, false, VEC_DF }, { VEC_TS, false, VEC_DF }, { VEC_NP, false, NONE },
-		{ VEC_SS, false, VEC_DF }, { VEC_GP, false, VEC_DF }, { VEC_PF, false, VEC_DF }, { VEC_DF, false, NONE },
-		{ VEC_UD, true, VEC_PF },  { VEC_GP, true, VEC_PF },  { VEC_DB, true, VEC_PF },	 { VEC_AC, false, VEC_NP },
+		{ VEC_UD, false, VEC_NP }, { VEC_DE, false, VEC_DF }, { VEC_TS, false, VEC_DF },
+		{ VEC_NP, false, NONE },   { VEC_SS, false, VEC_DF }, { VEC_GP, false, VEC_DF },
+		{ VEC_PF, false, VEC_DF }, { VEC_DF, false, NONE },   { VEC_UD, true, VEC_PF },
+		{ VEC_GP, true, VEC_PF },  { VEC_DB, true, VEC_PF },  { VEC_AC, false, VEC_NP },
 		{ VEC_MF, false, VEC_NP }, { VEC_DF, true, NONE },
 	};
 
@@ -323,7 +351,7 @@ static void double_faults(void **state)
 			idt_gate(f, rows[n].first, CODE0_64, 14, 0, 2);
 		else
 			f->mem[IDT + 16 * rows[n].first + 5] &= 0x7f;
-		*(u64 *)(f->mem + TSS1 + 44) = 0x7f00000000;
+		*(u64_un *)(f->mem + TSS1 + 44) = 0x7f00000000;
 		c->fault = (struct fault){ .vector = rows[n].first, .has_error = rows[n].first >= 8, .addr = 0x777 };
 		assert_int_equal(event_fault(c), ST_OK);
 		/* A #NP whose gate is not present, too, is a double fault whose handler is there. */
@@ -481,10 +509,16 @@ static void reinjected_breakpoint(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(arriving),	   cmocka_unit_test(real_mode),	      cmocka_unit_test(from_vm86),
-		cmocka_unit_test(refused),	   cmocka_unit_test(double_faults),   cmocka_unit_test(priorities),
-		cmocka_unit_test(masked_and_shadowed), cmocka_unit_test(stack_in_device),
+		cmocka_unit_test(arriving),
+		cmocka_unit_test(real_mode),
+		cmocka_unit_test(from_vm86),
+		cmocka_unit_test(refused),
+		cmocka_unit_test(double_faults),
+		cmocka_unit_test(priorities),
+		cmocka_unit_test(masked_and_shadowed),
+		cmocka_unit_test(stack_in_device),
 		cmocka_unit_test(reinjected_breakpoint),
+		cmocka_unit_test(compat_with_high_kernel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -348,7 +348,7 @@ static void instructions(void **state)
 
 	(void)state;
 	memcpy(f->mem + CODE, code, sizeof(code));
-	f->mem[TARGET] = 0xcb;     /* retf */
+	f->mem[TARGET] = 0xcb;      /* retf */
 	f->mem[TARGET + 16] = 0xf4; /* hlt */
 	*(u32 *)(f->mem + 0x7800) = TARGET + 16;
 	*(u16 *)(f->mem + 0x7804) = CODE0;
@@ -362,9 +362,9 @@ static void instructions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(transferring), cmocka_unit_test(parameters),	       cmocka_unit_test(returning),
+		cmocka_unit_test(transferring), cmocka_unit_test(parameters),          cmocka_unit_test(returning),
 		cmocka_unit_test(limited_iret), cmocka_unit_test(nested_in_long_mode), cmocka_unit_test(vm86_iret),
-		cmocka_unit_test(release),	cmocka_unit_test(instructions),
+		cmocka_unit_test(release),      cmocka_unit_test(instructions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,7 @@ static const struct load loads[] = {
 	{ PROT, 3, SEG_DS, DATA3, NONE, 0 },
 	{ PROT, 3, SEG_ES, IN_LDT | 3, NONE, 0 },
 	{ PROT, 3, SEG_ES, 16 | IN_LDT, VEC_GP, 16 | IN_LDT },
-	{ PROT, 0, SEG_FS, CODE0, NONE, 0 },    /* readable */
+	{ PROT, 0, SEG_FS, CODE0, NONE, 0 }, /* readable */
 	{ PROT, 0, SEG_FS, CODE_XO, VEC_GP, CODE_XO },
 	{ PROT, 3, SEG_GS, CONFORM0, NONE, 0 }, /* conforming: no privilege */
 	{ PROT, 0, SEG_DS, DATA_RO, NONE, 0 },
@@ -218,8 +218,9 @@ static void verr_verw_arpl(void **state)
 		u16 sel;
 		bool read, write;
 	} rows[] = {
-		{ DATA0, true, true }, { DATA_RO, true, false }, { CODE0, true, false }, { CODE_XO, false, false },
-		{ 0, false, false },   { SEL_TSS2, false, false }, { DATA0 | 3, false, false },
+		{ DATA0, true, true },       { DATA_RO, true, false }, { CODE0, true, false },
+		{ CODE_XO, false, false },   { 0, false, false },      { SEL_TSS2, false, false },
+		{ DATA0 | 3, false, false },
 	};
 
 	(void)state;
@@ -228,7 +229,8 @@ static void verr_verw_arpl(void **state)
 		struct cpu *c = &f->cpu;
 
 		/* verr ax; setz cl; verw ax; setz ch; arpl ax, dx; setz bl */
-		PUT(f, 0x0f, 0x00, 0xe0, 0x0f, 0x94, 0xc1, 0x0f, 0x00, 0xe8, 0x0f, 0x94, 0xc5, 0x63, 0xd0, 0x0f, 0x94, 0xc3);
+		PUT(f, 0x0f, 0x00, 0xe0, 0x0f, 0x94, 0xc1, 0x0f, 0x00, 0xe8, 0x0f, 0x94, 0xc5, 0x63, 0xd0, 0x0f, 0x94,
+		    0xc3);
 		c->gpr[RAX] = rows[n].sel;
 		c->gpr[RDX] = 2;
 		assert_int_equal(interp_run(c), EXIT_HLT);
@@ -296,8 +298,8 @@ static void lldt_ltr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(loading),   cmocka_unit_test(unreal_mode),    cmocka_unit_test(mov_ss_shadows),
-		cmocka_unit_test(lss_and_lgs), cmocka_unit_test(lar_lsl),      cmocka_unit_test(verr_verw_arpl),
+		cmocka_unit_test(loading),     cmocka_unit_test(unreal_mode), cmocka_unit_test(mov_ss_shadows),
+		cmocka_unit_test(lss_and_lgs), cmocka_unit_test(lar_lsl),     cmocka_unit_test(verr_verw_arpl),
 		cmocka_unit_test(lldt_ltr),
 	};
 

@@ -392,7 +392,7 @@ static void read_modify_write(void **state)
 	struct cpu *c = &f->cpu;
 
 	c->gpr[RBX] = 0x30ffe;
-	*(u32 *)(f->mem + 0x30ffe) = 41;
+	f->mem[0x30ffe] = 41;
 	assert_int_equal(EXEC(f, 0xf0, 0xff, 0x03), ST_OK);
 	assert_int_equal(word32(f, 0x30ffe), 42);
 	c->gpr[RBX] = 0x10000000;

@@ -158,7 +158,7 @@ static void movs_between_devices(void **state)
 	struct flat *f = *state;
 
 	set_string(&f->cpu, DEVICE, DEVICE + 0x1000, 3);
-	for (unsigned k = 0; k < 3; k++) {
+	for (u32 k = 0, value; k < 3; k++) {
 		assert_int_equal(EXEC_ALL(f, REP, 0xa5), ST_EXIT);
 		assert_int_equal(f->cpu.exit.reason, EXIT_MMIO);
 		assert_int_equal(f->cpu.exit.mmio.gpa, DEVICE + 4 * k);
@@ -168,7 +168,8 @@ static void movs_between_devices(void **state)
 		assert_int_equal(EXEC_ALL(f, REP, 0xa5), ST_EXIT);
 		assert_int_equal(f->cpu.exit.mmio.gpa, DEVICE + 0x1000 + 4 * k);
 		assert_true(f->cpu.exit.mmio.write);
-		assert_int_equal(*(u32 *)f->cpu.exit.mmio.data, 0x11110000 + k);
+		value = 0x11110000 + k;
+		assert_memory_equal(f->cpu.exit.mmio.data, &value, 4);
 		answer_mmio(f, 0);
 	}
 	assert_int_equal(EXEC_ALL(f, REP, 0xa5), ST_OK);

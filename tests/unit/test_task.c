@@ -273,9 +273,9 @@ static void in_new_task(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(jump),	    cmocka_unit_test(call_and_iret), cmocka_unit_test(sixteen_bits),
-		cmocka_unit_test(to_vm86),  cmocka_unit_test(event_with_error_code),
-		cmocka_unit_test(refused),  cmocka_unit_test(bad_link),	     cmocka_unit_test(in_new_task),
+		cmocka_unit_test(jump),     cmocka_unit_test(call_and_iret),         cmocka_unit_test(sixteen_bits),
+		cmocka_unit_test(to_vm86),  cmocka_unit_test(event_with_error_code), cmocka_unit_test(refused),
+		cmocka_unit_test(bad_link), cmocka_unit_test(in_new_task),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

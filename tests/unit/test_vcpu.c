@@ -449,27 +449,48 @@ static void tsc_in_step(void **state)
 	close(other);
 }
 
-/* The page that the guest reads its clock from follows what the client does. */
+/* What a guest computes from the page that kvmclock shows it (asm/pvclock.h), with the TSC of now. */
+static u64 guest_clock(const u8 *page, u64 offset)
+{
+	struct {
+		u32 version, pad;
+		u64 tsc, ns;
+		u32 mul;
+		s8 shift;
+		u8 flags, pad2[2];
+	} t;
+	u64 delta;
+
+	memcpy(&t, page, sizeof(t));
+	delta = __builtin_ia32_rdtsc() + offset - t.tsc;
+	delta = t.shift < 0 ? delta >> -t.shift : delta << t.shift;
+	return t.ns + (u64)(((unsigned __int128)delta * t.mul) >> 32);
+}
+
+/* The page follows what the client does. */
 static void kvmclock(void **state)
 {
 	struct machine *m = *state;
 	static const u8 code[] = { 0xf4, 0xf4, 0xf4, 0xf4 };
 	struct kvm_clock_data clock = { .clock = 1ull << 52 };
 	const u8 *page = m->mem + 0x3000;
-	u64 before, after;
+	u64 offset = tsc_offset(m->vcpu), ns;
 
 	load(m, code, sizeof(code));
 	set_msr(m->vcpu, 0x4b564d01, 0x3001);
 	assert_int_equal(run(m), 0);
-	memcpy(&before, page + 16, 8);
-	assert_true(before > 0 && before < 10000000000ull);
+	ns = guest_clock(page, offset);
+	assert_true(ns > 0 && ns < 10000000000ull);
+	assert_int_equal(call(m->vm, KVM_GET_CLOCK, &clock), 0);
+	assert_true(clock.clock - ns < 100000000);
 	assert_int_equal(page[0] & 1, 0);
 	assert_int_equal(page[29], 1); /* the TSC is stable */
+	clock = (struct kvm_clock_data){ .clock = 1ull << 52 };
 	assert_int_equal(call(m->vm, KVM_SET_CLOCK, &clock), 0);
 	assert_int_equal(call(m->vcpu, KVM_KVMCLOCK_CTRL, NULL), 0);
 	assert_int_equal(run(m), 0);
-	memcpy(&after, page + 16, 8);
-	assert_true(after - (1ull << 52) < 10000000000ull);
+	ns = guest_clock(page, offset);
+	assert_true(ns - (1ull << 52) < 10000000000ull);
 	assert_int_equal(page[29], 3); /* and the guest was stopped */
 }
 
@@ -959,6 +980,53 @@ static void signal_mask(void **state)
 	assert_int_equal(call(m->vcpu, KVM_SET_SIGNAL_MASK, NULL), 0);
 }
 
+static volatile bool storm_over;
+
+static void *storm(void *arg)
+{
+	struct timespec ts = { .tv_nsec = 50000 };
+
+	while (!storm_over) {
+		pthread_kill(*(pthread_t *)arg, SIGUSR1);
+		nanosleep(&ts, NULL);
+	}
+	return NULL;
+}
+
+/* Signals at any moment: every KVM_RUN ends, and the thread's mask is the same after each. */
+static void signal_storm(void **state)
+{
+	struct machine *m = *state;
+	/* l: out 10h,al; dec cx; jnz l; jmp $: a few exits, then endless */
+	static const u8 code[] = { 0xe6, 0x10, 0x49, 0x75, 0xfb, 0xeb, 0xfe };
+	pthread_t thread, target = pthread_self();
+	sigset_t before, after;
+	struct kvm_regs r;
+	struct {
+		u32 len;
+		u8 set[8];
+	} mask = { .len = 8, .set = { 0, 0x20 } }; /* SIGALRM */
+
+	load(m, code, sizeof(code));
+	install(SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, NULL, &before);
+	storm_over = false;
+	pthread_create(&thread, NULL, storm, &target);
+	for (int n = 0; n < 1000; n++) {
+		assert_int_equal(call(m->vcpu, KVM_SET_SIGNAL_MASK, n & 1 ? &mask : NULL), 0);
+		r = regs(m);
+		r.rip = CODE;
+		r.rcx = 3;
+		assert_int_equal(call(m->vcpu, KVM_SET_REGS, &r), 0);
+		while (run(m) != -EINTR)
+			assert_int_equal(m->run->exit_reason, KVM_EXIT_IO);
+		pthread_sigmask(SIG_BLOCK, NULL, &after);
+		assert_memory_equal(&before, &after, 8);
+	}
+	storm_over = true;
+	pthread_join(thread, NULL);
+}
+
 /* ---- speed ---- */
 
 static void exit_speed(void **state)
@@ -992,7 +1060,8 @@ int main(void)
 		TEST(run_out_in_hlt), TEST(run_mmio), TEST(run_immediate_exit), TEST(run_answer_dropped),
 		TEST(run_inputs), TEST(run_window_and_interrupt), TEST(run_shutdown), TEST(run_lost_memory),
 		TEST(run_msr_exits), TEST(run_msr_filter), TEST(run_single_step), TEST(run_refused),
-		TEST(signal_polled), TEST(signal_wrapped), TEST(signal_longjmp), TEST(signal_mask), TEST(exit_speed),
+		TEST(signal_polled), TEST(signal_wrapped), TEST(signal_longjmp), TEST(signal_mask),
+		TEST(signal_storm), TEST(exit_speed),
 	};
 
 	alarm(60);
