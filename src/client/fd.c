@@ -45,7 +45,10 @@ void fd_add(int fd)
 /* Before the fd is closed, as it may be another thread's right after: was it one of ours? */
 static bool fd_remove(int fd)
 {
-	if (!fd_maybe_ours(fd) || getpid() != __atomic_load_n(&owner, __ATOMIC_RELAXED))
+	if (!fd_maybe_ours(fd))
+		return false;
+	kvm_fd_forget(fd);
+	if (getpid() != __atomic_load_n(&owner, __ATOMIC_RELAXED))
 		return false;
 	if (fd < NR_FDS)
 		__atomic_fetch_and(&bits[fd / 64], ~BIT64(fd % 64), __ATOMIC_RELAXED);

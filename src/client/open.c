@@ -18,6 +18,7 @@ static void first_open(void)
 		return;
 	os_log_open(getenv("UKVM_LOG"));
 	kvm_signal_wrapped();
+	kvm_fds_announced();
 }
 
 static void log_open(int ret)

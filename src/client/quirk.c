@@ -50,7 +50,7 @@ void quirk_after_ioctl(int fd, unsigned long request, unsigned long arg)
 	switch (request) {
 	case KVM_SET_SREGS:
 	case KVM_SET_SREGS2: /* begins with the same fields */
-		sipi = looks_like_sipi((const struct kvm_sregs *)arg);
+		sipi |= looks_like_sipi((const struct kvm_sregs *)arg);
 		break;
 	case KVM_RUN:
 		if (unlikely(sipi) && has_halted(fd)) {

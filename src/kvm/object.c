@@ -29,6 +29,7 @@
 #endif
 
 #define HASH_SIZE 256
+#define NR_CACHED_FDS 1024
 #define RESERVED_FD_MIN 512 /* our own descriptors are from here on, where the limit allows it */
 
 /* table.owner in this process; the kernel zeroes it in a child. */
@@ -44,6 +45,14 @@ static struct {
 	u32 count;
 	struct obj *hash[HASH_SIZE];
 	struct obj *limbo;       /* systems and VMs that only late readers may still see */
+
+	/*
+	 * fstat() costs more than a whole exit. Where every close() and dup2() is announced (kvm_fd_forget()), what an
+	 * fd is needs to be found out only once.
+	 */
+	bool fds_announced;
+	u32 forgotten;           /* counts kvm_fd_forget() */
+	struct obj *by_fd[NR_CACHED_FDS];
 } table;
 
 /* ---- fork ---- */
@@ -96,6 +105,8 @@ static void table_forget(void)
 			close_own(o);
 		table.hash[n] = NULL;
 	}
+	for (unsigned n = 0; n < NR_CACHED_FDS; n++)
+		table.by_fd[n] = NULL;
 }
 
 static void table_claim(u32 *page)
@@ -315,18 +326,62 @@ static struct obj *find(const struct stat *st)
 	return o;
 }
 
+void kvm_fds_announced(void)
+{
+	table.fds_announced = true;
+}
+
+void kvm_fd_forget(int fd)
+{
+	if ((u32)fd >= NR_CACHED_FDS)
+		return;
+	__atomic_fetch_add(&table.forgotten, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&table.by_fd[fd], NULL, __ATOMIC_SEQ_CST);
+}
+
+/* Remembers what fd is, unless it was closed meanwhile: then kvm_fd_forget() came before us and must win. */
+static void remember(int fd, struct obj *o, u32 forgotten)
+{
+	if ((u32)fd >= NR_CACHED_FDS || !table.fds_announced)
+		return;
+	__atomic_store_n(&table.by_fd[fd], o, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&table.forgotten, __ATOMIC_SEQ_CST) != forgotten)
+		__atomic_store_n(&table.by_fd[fd], NULL, __ATOMIC_SEQ_CST);
+}
+
+static struct obj *recall(int fd)
+{
+	struct obj *o;
+
+	if ((u32)fd >= NR_CACHED_FDS || !__atomic_load_n(&table.by_fd[fd], __ATOMIC_RELAXED))
+		return NULL;
+	__atomic_fetch_add(&table.readers, 1, __ATOMIC_SEQ_CST);
+	o = __atomic_load_n(&table.by_fd[fd], __ATOMIC_SEQ_CST);
+	if (o)
+		__atomic_fetch_add(&o->refs, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&table.readers, 1, __ATOMIC_SEQ_CST);
+	return o;
+}
+
 int obj_get(int fd, struct obj **o)
 {
+	u32 forgotten = __atomic_load_n(&table.forgotten, __ATOMIC_SEQ_CST);
 	struct stat st;
-	int ret = os_fstat(fd, &st);
+	int ret;
 
-	if (unlikely(ret))
-		return ret;
 	if (unlikely(table_ready()))
 		return -ENOMEM;
-	*o = find(&st);
+	*o = recall(fd);
 	if (likely(*o != NULL))
 		return 0;
+	ret = os_fstat(fd, &st);
+	if (unlikely(ret))
+		return ret;
+	*o = find(&st);
+	if (likely(*o != NULL)) {
+		remember(fd, *o, forgotten);
+		return 0;
+	}
 	switch (foreign_class(fd)) {
 	case OBJ_SYSTEM:
 		ret = adopt_system(fd, &st);
@@ -396,6 +451,9 @@ static void unlink_closed(struct obj **link)
 	struct obj *o = *link;
 
 	o->closed = true;
+	for (unsigned n = 0; n < NR_CACHED_FDS; n++)
+		if (table.by_fd[n] == o)
+			__atomic_store_n(&table.by_fd[n], NULL, __ATOMIC_SEQ_CST);
 	__atomic_store_n(link, o->next, __ATOMIC_RELEASE);
 	table.count--;
 	close_own(o);

@@ -18,6 +18,13 @@ enum obj_class kvm_fd_class(int fd);
 bool kvm_fd_reserved(int fd);
 
 /*
+ * From now on kvm_fd_forget() is called before an fd number may become something else: close(), dup2() and the like.
+ * Then an ioctl need not ask the kernel what its fd is. Programs that embed ukvm make no such promise.
+ */
+void kvm_fds_announced(void);
+void kvm_fd_forget(int fd);
+
+/*
  * Frees what no fd and no mapping reaches any more. To be called after a close() or munmap() of something that may be
  * ours, and done by every create. An object that an ioctl is using is freed when that returns.
  */

@@ -33,6 +33,7 @@ int vcpu_set_fpu(struct vcpu *v, void *arg)
 	const struct kvm_fpu *k = arg;
 	struct fpu *f = &v->cpu.fpu;
 	u8 area[FXSAVE_SIZE] = { 0 };
+	u32 mxcsr;
 
 	memcpy(area, &k->fcw, 2);
 	memcpy(area + 2, &k->fsw, 2);
@@ -40,8 +41,12 @@ int vcpu_set_fpu(struct vcpu *v, void *arg)
 	memcpy(area + 6, &k->last_opcode, 2);
 	memcpy(area + 8, &k->last_ip, 8);
 	memcpy(area + 16, &k->last_dp, 8);
-	/* The kernel leaves MXCSR alone here, although KVM_GET_FPU has the field: KVM_SET_XSAVE is there to set it. */
-	memcpy(area + 24, &f->mxcsr, 4);
+	/*
+	 * The kernel ignores this field, and clients leave it 0, which would unmask every SIMD exception. So 0 keeps
+	 * MXCSR as it is, and any other value is taken as the specification has it.
+	 */
+	mxcsr = k->mxcsr ? k->mxcsr & MXCSR_MASK : f->mxcsr;
+	memcpy(area + 24, &mxcsr, 4);
 	for (int n = 0; n < 8; n++)
 		memcpy(area + 32 + 16 * n, k->fpr[n], 16);
 	memcpy(area + 160, k->xmm, sizeof(k->xmm));

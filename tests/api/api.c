@@ -206,7 +206,9 @@ void start_prot(struct machine *m, u64 rip)
 	struct kvm_sregs s = get_sregs(m);
 
 	set_flat(&s, false);
-	s.cr0 |= 1;
+	s.cr0 = 0x11;
+	s.cr4 = 0;
+	s.efer = 0;
 	start(m, &s, rip);
 }
 
