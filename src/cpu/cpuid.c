@@ -263,18 +263,23 @@ static void add_xsave(struct list *l)
 	}
 }
 
+static u32 clamp(u32 v, u32 min, u32 max)
+{
+	return v < min ? min : v > max ? max : v;
+}
+
 /* The leaf's registers where they are neither the host's nor feature bits. */
 static void adjust_leaf(u32 leaf, u32 r[4])
 {
 	switch (leaf) {
 	case 0x0:
-		r[CPUID_EAX] = r[CPUID_EAX] > MAX_BASIC ? MAX_BASIC : r[CPUID_EAX] < MIN_BASIC ? MIN_BASIC : r[CPUID_EAX];
+		r[CPUID_EAX] = clamp(r[CPUID_EAX], MIN_BASIC, MAX_BASIC);
 		break;
 	case 0x1:
 		r[CPUID_EBX] &= 0xff00; /* CLFLUSH size; the rest is the topology of the host */
 		break;
 	case 0x80000000:
-		r[CPUID_EAX] = r[CPUID_EAX] > MAX_EXT ? MAX_EXT : r[CPUID_EAX] < MIN_EXT ? MIN_EXT : r[CPUID_EAX];
+		r[CPUID_EAX] = clamp(r[CPUID_EAX], MIN_EXT, MAX_EXT);
 		break;
 	case 0x80000001:
 		r[CPUID_EBX] &= 0xf000ffff; /* reserved on Intel; on AMD the package type, but no reserved bits */

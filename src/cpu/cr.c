@@ -33,8 +33,8 @@ u64 cpu_cr4_mask(const struct cpu *c)
 	static const struct {
 		u64 feat, bit;
 	} by_feature[] = {
-		{ FEAT_UMIP, CR4_UMIP },	 { FEAT_FSGSBASE, CR4_FSGSBASE }, { FEAT_XSAVE, CR4_OSXSAVE },
-		{ FEAT_SMEP, CR4_SMEP },	 { FEAT_SMAP, CR4_SMAP },	  { FEAT_PCID, CR4_PCIDE },
+		{ FEAT_UMIP, CR4_UMIP }, { FEAT_FSGSBASE, CR4_FSGSBASE }, { FEAT_XSAVE, CR4_OSXSAVE },
+		{ FEAT_SMEP, CR4_SMEP }, { FEAT_SMAP, CR4_SMAP },         { FEAT_PCID, CR4_PCIDE },
 		{ FEAT_PKU, CR4_PKE },
 	};
 	u64 mask = CR4_BASE;
@@ -210,8 +210,8 @@ bool cpu_sregs_valid(const struct cpu *c, const struct cpu_sregs *s)
 
 	for (unsigned n = 0; n < NR_SEG; n++)
 		canonical = canonical && is_canonical(s->seg[n].base);
-	return canonical && cr0_consistent(s->cr0) && !(s->cr4 & ~cpu_cr4_mask(c)) &&
-	       !(s->efer & ~cpu_efer_mask(c)) && sregs_mode_valid(c, s) && cpu_apic_base_valid(c, s->apic_base);
+	return canonical && cr0_consistent(s->cr0) && !(s->cr4 & ~cpu_cr4_mask(c)) && !(s->efer & ~cpu_efer_mask(c)) &&
+	       sregs_mode_valid(c, s) && cpu_apic_base_valid(c, s->apic_base);
 }
 
 void cpu_get_sregs(const struct cpu *c, struct cpu_sregs *s)

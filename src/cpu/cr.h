@@ -44,7 +44,7 @@ struct cpu_sregs {
 	struct seg seg[NR_SEG]; /* rd_end, wr_end are ignored */
 	struct dtable gdt, idt;
 	u64 cr0, cr2, cr3, cr4, cr8, efer, apic_base;
-	bool has_pdptrs;        /* SREGS2 with KVM_SREGS2_FLAGS_PDPTRS_VALID; else they are read from memory at need */
+	bool has_pdptrs; /* SREGS2 with KVM_SREGS2_FLAGS_PDPTRS_VALID; else they are read from memory at need */
 	u64 pdptr[4];
 };
 

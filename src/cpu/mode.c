@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cpu/cpuid.h"
-#include "cpu/cr.h"
 #include "cpu/debug.h"
 #include "cpu/fpu.h"
 #include "cpu/msr.h"
@@ -181,8 +180,9 @@ void cpu_set_ac(struct cpu *c, bool on)
 /* ---- RESET ---- */
 
 static const struct seg reset_data = { .limit = 0xffff, .attr = ATTR_P | ATTR_S | 3 };
-static const struct seg reset_code = { .base = 0xffff0000, .limit = 0xffff, .attr = ATTR_P | ATTR_S | 0xb,
-				       .sel = 0xf000 };
+static const struct seg reset_code = {
+	.base = 0xffff0000, .limit = 0xffff, .attr = ATTR_P | ATTR_S | 0xb, .sel = 0xf000
+};
 static const struct seg reset_ldtr = { .limit = 0xffff, .attr = ATTR_P | 2 };
 static const struct seg reset_tr = { .limit = 0xffff, .attr = ATTR_P | 0xb };
 

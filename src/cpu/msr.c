@@ -35,7 +35,7 @@ struct msr_def {
 #define NONE 0 /* no MSR is where gpr[0] is */
 #define AT(member) offsetof(struct cpu, member)
 
-#define CPUID_FAULT BIT64(0)               /* MISC_FEATURES_ENABLES */
+#define CPUID_FAULT BIT64(0) /* MISC_FEATURES_ENABLES */
 #define PLATFORM_CPUID_FAULT BIT64(31)
 #define MISC_FAST_STRING BIT64(0)
 #define MISC_EMON BIT64(7)
@@ -393,9 +393,11 @@ static int write_zero(struct cpu *c, u64 *field, u32 n, u64 val, bool host)
 
 /* ---- the table ---- */
 
+#define HAS(flags, flag) (((flags) | (flag)) == (flags))
+
 static const struct msr_def msrs[] = {
 #define MSR(first, last, name, field, data, flags, feat, read, write)                                                  \
-	{ { first, last, #name, ((flags) & SAVE) != 0, ((flags) & FEATURE) != 0 }, field, flags, data, feat, read, write },
+	{ { first, last, #name, HAS(flags, SAVE), HAS(flags, FEATURE) }, field, flags, data, feat, read, write },
 #include "cpu/msrs.def"
 #undef MSR
 };

@@ -21,7 +21,7 @@ int cpu_msr_feature(u32 index, u64 *val);
 
 /* For `ukvm --list msrs`: row n of the table, NULL behind the last one. */
 struct msr_row {
-	u32 first, last;   /* indices */
+	u32 first, last; /* indices */
 	const char *name;
 	bool saved, feature; /* in which of the lists */
 };

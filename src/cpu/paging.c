@@ -20,14 +20,14 @@
 enum large {
 	LARGE_LEAF, /* the last level: bit 7 is PAT */
 	LARGE_YES,
-	LARGE_PSE,  /* a large page if CR4.PSE, else ignored */
-	LARGE_1G,   /* a large page if the CPU has 1 GiB pages, else reserved */
-	LARGE_NO,   /* reserved */
+	LARGE_PSE, /* a large page if CR4.PSE, else ignored */
+	LARGE_1G,  /* a large page if the CPU has 1 GiB pages, else reserved */
+	LARGE_NO,  /* reserved */
 };
 
 struct level {
-	u8 shift;   /* lowest linear address bit of the index, and of the page if the walk ends here */
-	u8 large;   /* enum large */
+	u8 shift; /* lowest linear address bit of the index, and of the page if the walk ends here */
+	u8 large; /* enum large */
 };
 
 struct paging_rules {

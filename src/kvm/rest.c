@@ -56,7 +56,7 @@ void vcpu_enter(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 
-	v->thread = this_thread();
+	__atomic_store_n(&v->thread, this_thread(), __ATOMIC_RELAXED);
 	for (;;) {
 		set_in(&v->running);
 		if (likely(load(&vm->resting) == OUT))
@@ -89,7 +89,7 @@ void vcpu_request(void *ctx)
  */
 static bool must_wait(const struct vcpu *v)
 {
-	return load(&v->running) && v->thread != this_thread();
+	return load(&v->running) && __atomic_load_n(&v->thread, __ATOMIC_RELAXED) != this_thread();
 }
 
 void vm_rest(struct vm *vm, void (*fn)(struct vm *vm, void *arg), void *arg)

@@ -6,6 +6,7 @@
 #ifndef UKVM_OS_SYS_H
 #define UKVM_OS_SYS_H
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -71,17 +72,36 @@ static inline int os_memfd_create(const char *name, unsigned flags)
 	return (int)os_sys(SYS_memfd_create, (long)name, flags, 0, 0, 0, 0);
 }
 
+/* Sanitizers keep books on mappings, by way of libc's functions. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define OS_SANITIZED 1
+#endif
+#endif
+
 /* NULL if the kernel refuses. */
 static inline void *os_mmap(void *at, size_t size, int prot, int flags, int fd, u64 off)
 {
+#ifdef OS_SANITIZED
+	void *p = mmap(at, size, prot, flags, fd, (off_t)off);
+
+	return p == MAP_FAILED ? NULL : p;
+#else
 	long ret = os_sys(SYS_mmap, (long)at, (long)size, prot, flags, fd, (long)off);
 
 	return ret < 0 && ret > -4096 ? NULL : (void *)ret;
+#endif
 }
 
 static inline int os_munmap(void *p, size_t size)
 {
+#ifdef OS_SANITIZED
+	return munmap(p, size);
+#else
 	return (int)os_sys(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0);
+#endif
 }
 
 static inline int os_madvise(void *p, size_t size, int advice)

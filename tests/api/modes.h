@@ -7,7 +7,7 @@
  * Guest memory, linear = physical. Of all of it the IVT (at 0), GDT, LDT, IDT, TSSs and page tables are made by the
  * client. HANDLERS holds a HLT for each vector: where the guest halts tells which one was taken.
  */
-#define CODE 0x1000
+#define TEXT 0x1000
 #define DATA 0x2000
 #define GDT 0x3000
 #define LDT 0x3800
@@ -15,8 +15,10 @@
 #define HANDLERS 0x5000
 #define TSS 0x6000     /* the current one */
 #define TSS_NEXT 0x6400 /* a task to switch to; 32 bits */
-#define TSS_IO 0x80    /* I/O bitmap, offset in TSS; the 32 bytes of the redirection bitmap lie before it */
-#define TSS_LIMIT 0x17f /* ports 0-0x7f7 */
+#define TSS_BAD 0x6800
+#define TSS_IO 0xa0     /* I/O bitmap, offset in TSS; the 32 bytes of the redirection bitmap lie before it */
+#define TSS_LIMIT 0x19f /* ports 0-0x7f7; of them only CLOSED_PORT is denied */
+#define CLOSED_PORT 0x20
 #define STACK 0x8000   /* grows down from here */
 #define STACK0 0x9000  /* ring 0's */
 #define STACK_IST 0x9800
@@ -67,11 +69,10 @@
 #define CALL_GATE16 0x100
 #define BOTH_WIDE 0x108 /* code with L and D */
 #define ABSENT_LDT 0x110
-#define BAD_CS_TSS 0x118 /* its task has a data segment in CS */
+#define BAD_TSS 0x118   /* its task has a selector beyond the GDT in DS */
 #define GDT_LIMIT 0x11f
 #define LDT_DATA 0x0c   /* entry 1 of the LDT, flat */
 #define LDT_LIMIT 0x0f
-#define BAD_CS_TASK 0x6800
 
 /* Gates of the IDT beside those of the exceptions */
 #define INT_USER 0x80   /* DPL 3 */
@@ -156,6 +157,14 @@
 #define FL_AC 0x40000
 #define FL_VIF 0x80000
 #define FL_VIP 0x100000
+
+/* What some rows need of the CPU, or of who plays it */
+#define NEED_SMEP 1
+#define NEED_SMAP 2
+#define NEED_UMIP 4
+#define NEED_XSAVE 8
+#define NEED_INTEL 16
+#define NEED_UKVM 32 /* the kernel's KVM drops faults of task switches, and knows no port breakpoints */
 
 /* Ports by which modes_walk.S reports; all of them are open to every ring. */
 #define PORT_LINE 0x100 /* of the check */

@@ -182,7 +182,7 @@ static bool model_entry(const struct request *q, struct outcome *o, struct right
 	return true;
 }
 
-#define ADDR(e) ((e) & 0xffffffffff000)
+#define ADDR(e) ((e)&0xffffffffff000)
 
 static struct outcome *model_pae(const struct request *q, struct outcome *o)
 {
@@ -289,7 +289,7 @@ static void one_walk(struct flat *f, enum paging mode)
 	struct cpu *c = &f->cpu;
 	struct outcome o = { 0 };
 	struct walk w;
-	struct request q = { c, f->mem, mode == PAGING_4LEVEL ? rnd() : (u32)rnd(), false, one_in(2), one_in(3),
+	struct request q = { c,         f->mem, mode == PAGING_4LEVEL ? rnd() : (u32)rnd(), false, one_in(2), one_in(3),
 			     one_in(2), NULL };
 	bool outside = false;
 	unsigned access;

@@ -79,13 +79,13 @@ static void privilege(void **state)
 	static const u8 insns[][4] = {
 		{ 3, 0x0f, 0x20, 0xc0 }, /* mov rax, cr0 */ { 3, 0x0f, 0x22, 0xd8 }, /* mov cr3, rax */
 		{ 3, 0x0f, 0x21, 0xf8 }, /* mov rax, dr7 */ { 3, 0x0f, 0x23, 0xf8 }, /* mov dr7, rax */
-		{ 2, 0x0f, 0x06 },       /* clts */         { 2, 0x0f, 0x09 },       /* wbinvd */
-		{ 2, 0x0f, 0x08 },       /* invd */         { 1, 0xf4 },             /* hlt */
-		{ 2, 0x0f, 0x32 },       /* rdmsr */        { 2, 0x0f, 0x30 },       /* wrmsr */
-		{ 3, 0x0f, 0x01, 0x10 }, /* lgdt [rax] */   { 3, 0x0f, 0x01, 0x18 }, /* lidt [rax] */
+		{ 2, 0x0f, 0x06 },       /* clts */ { 2, 0x0f, 0x09 },               /* wbinvd */
+		{ 2, 0x0f, 0x08 },       /* invd */ { 1, 0xf4 },                     /* hlt */
+		{ 2, 0x0f, 0x32 },       /* rdmsr */ { 2, 0x0f, 0x30 },              /* wrmsr */
+		{ 3, 0x0f, 0x01, 0x10 }, /* lgdt [rax] */ { 3, 0x0f, 0x01, 0x18 },   /* lidt [rax] */
 		{ 3, 0x0f, 0x01, 0x38 }, /* invlpg [rax] */ { 3, 0x0f, 0x01, 0xf0 }, /* lmsw ax */
-		{ 3, 0x0f, 0x01, 0xf8 }, /* swapgs */       { 2, 0x0f, 0x33 },       /* rdpmc */
-		{ 2, 0x0f, 0x07 },       /* sysret */
+		{ 3, 0x0f, 0x01, 0xf8 }, /* swapgs */ { 2, 0x0f, 0x33 },             /* rdpmc */
+		{ 2, 0x0f, 0x07 },                                                   /* sysret */
 	};
 	struct test t = begin(LONG, 3);
 
@@ -428,12 +428,18 @@ static void cpuid_and_hypercalls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(privilege),       cmocka_unit_test(control_registers),
-		cmocka_unit_test(lmsw),            cmocka_unit_test(debug_registers),
-		cmocka_unit_test(msrs),            cmocka_unit_test(descriptor_tables),
-		cmocka_unit_test(time_stamps),     cmocka_unit_test(segment_bases),
-		cmocka_unit_test(smap),            cmocka_unit_test(syscall_and_back),
-		cmocka_unit_test(sysenter_and_back), cmocka_unit_test(cpuid_and_hypercalls),
+		cmocka_unit_test(privilege),
+		cmocka_unit_test(control_registers),
+		cmocka_unit_test(lmsw),
+		cmocka_unit_test(debug_registers),
+		cmocka_unit_test(msrs),
+		cmocka_unit_test(descriptor_tables),
+		cmocka_unit_test(time_stamps),
+		cmocka_unit_test(segment_bases),
+		cmocka_unit_test(smap),
+		cmocka_unit_test(syscall_and_back),
+		cmocka_unit_test(sysenter_and_back),
+		cmocka_unit_test(cpuid_and_hypercalls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
