@@ -80,9 +80,12 @@ EXPORT_ALIAS(__close, close);
 
 EXPORT int fclose(FILE *f)
 {
-	bool ours = fd_remove(fileno(f));
-	int ret = next()->fclose_(f);
+	int saved = errno, fd = fileno(f); /* -1 for a stream without one, and errno with it */
+	bool ours = fd_remove(fd);
+	int ret;
 
+	errno = saved;
+	ret = next()->fclose_(f);
 	collect(ours);
 	return ret;
 }

@@ -123,6 +123,6 @@ int event_step_done(struct cpu *c, u8 shadow_before)
 	if (c->ev.shadow != SHADOW_MOV_SS)
 		st = take_traps(c);
 	c->step &= (u8) ~(STEP_WAS_TF | STEP_WAS_RF);
-	debug_recompute(c);
+	debug_update(c);
 	return st;
 }

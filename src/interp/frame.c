@@ -121,23 +121,39 @@ static u64 image_get(const union image *m, unsigned size, unsigned k)
 	return size == 8 ? m->q[k] : size == 4 ? m->d[k] : m->w[k];
 }
 
-int frame_push(struct cpu *c, struct frame *f, const u64 *v, unsigned n)
+/* All elements at once; ST_FAULT says nothing yet of where. */
+static int push_piece(struct cpu *c, struct frame *f, const u64 *v, unsigned n, u64 *sp)
 {
 	union image m;
-	u64 sp = f->sp;
+
+	for (unsigned k = 0; k < n; k++)
+		image_put(&m, f->size, n - 1 - k, v[k]);
+	*sp = (f->sp & ~f->mask) | ((f->sp - n * f->size) & f->mask);
+	return frame_write(c, f, *sp & f->mask, &m, n * f->size);
+}
+
+static int push_each(struct cpu *c, struct frame *f, const u64 *v, unsigned n, u64 *sp)
+{
 	int st = ST_OK;
 
-	if (one_piece(c, f, sp - n * f->size, n * f->size)) {
-		for (unsigned k = 0; k < n; k++)
-			image_put(&m, f->size, n - 1 - k, v[k]);
-		sp = (sp & ~f->mask) | ((sp - n * f->size) & f->mask);
-		st = frame_write(c, f, sp & f->mask, &m, n * f->size);
-	} else {
-		for (unsigned k = 0; k < n && !st; k++) {
-			sp = (sp & ~f->mask) | ((sp - f->size) & f->mask);
-			st = frame_write(c, f, sp & f->mask, &v[k], f->size);
-		}
+	*sp = f->sp;
+	for (unsigned k = 0; k < n && !st; k++) {
+		*sp = (*sp & ~f->mask) | ((*sp - f->size) & f->mask);
+		st = frame_write(c, f, *sp & f->mask, &v[k], f->size);
 	}
+	return st;
+}
+
+int frame_push(struct cpu *c, struct frame *f, const u64 *v, unsigned n)
+{
+	int st = ST_FAULT;
+	u64 sp;
+
+	if (one_piece(c, f, f->sp - n * f->size, n * f->size))
+		st = push_piece(c, f, v, n, &sp);
+	/* In the order of the pushes, so that CR2 is where the first of them failed. */
+	if (st == ST_FAULT)
+		st = push_each(c, f, v, n, &sp);
 	if (!st)
 		f->sp = sp;
 	return st;

@@ -131,8 +131,9 @@ insn_fn interp_bind(const struct insn *i)
 
 	if (op == i->op && host_lacks(i->feature))
 		return undefined;
+	/* Vector instructions with VEX need XCR0.AVX (SDM vol. 2, 2.4), which no guest can set: cpuid.def has no AVX. */
 	if (!m)
-		return interp_unimplemented;
+		return i->vex ? undefined : interp_unimplemented;
 	if (m->fn && i->form < NR_FORMS && i->size <= SZ_64)
 		fn = m->fn[i->form][i->size];
 	if (!fn)

@@ -2,6 +2,7 @@
 #include "kvm/caps.h"
 
 #include <errno.h>
+#include <linux/kvm_para.h>
 
 #include "cpu/msr.h"
 #include "kvm/handlers.h"
@@ -10,6 +11,8 @@
 #define GUESTDBG_FLAGS                                                                                                 \
 	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_USE_HW_BP |             \
 	 KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | KVM_GUESTDBG_BLOCKIRQ)
+
+#define HYPERCALL_EXITS BIT(KVM_HC_MAP_GPA_RANGE)
 
 const struct cap_row cap_rows[] = {
 #define CAP(capability, value, text) { capability, #capability, text },
@@ -74,6 +77,23 @@ static int enable_user_space_msr(struct vm *vm, u64 reasons)
 	return 0;
 }
 
+/* While all vCPUs rest. */
+static void set_hypercall_exits(struct vm *vm, void *arg)
+{
+	(void)arg;
+	for (u32 n = 0; n < vm->nr_vcpus; n++)
+		vm->vcpus[n]->cpu.hypercall_exits = vm->caps & CAP_EN_HYPERCALL;
+}
+
+static int enable_hypercall_exits(struct vm *vm, u64 which)
+{
+	if (which & ~(u64)HYPERCALL_EXITS)
+		return -EINVAL;
+	enable_flag(vm, CAP_EN_HYPERCALL, which);
+	vm_rest(vm, set_hypercall_exits, NULL);
+	return 0;
+}
+
 /* Once, or again to the same (api.rst 7.32). */
 static int enable_max_vcpu_id(struct vm *vm, u64 max)
 {
@@ -98,6 +118,8 @@ static int enable(struct vm *vm, const struct kvm_enable_cap *k)
 		return arg & ~1ull ? -EINVAL : enable_flag(vm, CAP_EN_EXIT_ON_EMULATION_FAILURE, arg);
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		return enable_user_space_msr(vm, arg);
+	case KVM_CAP_EXIT_HYPERCALL:
+		return enable_hypercall_exits(vm, arg);
 	case KVM_CAP_MAX_VCPU_ID:
 		return enable_max_vcpu_id(vm, arg);
 	default:

@@ -9,6 +9,7 @@
 #define CAP_EN_EXCEPTION_PAYLOAD BIT64(0)
 #define CAP_EN_TRIPLE_FAULT_EVENT BIT64(1)
 #define CAP_EN_EXIT_ON_EMULATION_FAILURE BIT64(2)
+#define CAP_EN_HYPERCALL BIT64(3)
 
 /* What KVM_CHECK_EXTENSION returns; 0 for everything that is not in the table. */
 int cap_value(unsigned long cap);

@@ -38,7 +38,7 @@
 #define OWNER_US 2
 
 static struct {
-	u32 *owner;              /* a page that fork() wipes */
+	void *owner;             /* a page that fork() wipes, with a word that is OWNER_* */
 	struct os_lock lock;     /* for everything but lookups */
 	u32 readers;
 	u32 unfinished;          /* something waits for a reference or a reader to go away */
@@ -56,22 +56,6 @@ static struct {
 } table;
 
 /* ---- fork ---- */
-
-static u32 *owner_page(void)
-{
-	u32 *page = __atomic_load_n(&table.owner, __ATOMIC_ACQUIRE), *none = NULL;
-
-	if (likely(page != NULL))
-		return page;
-	page = os_alloc(PAGE_SIZE);
-	if (!page)
-		return NULL;
-	os_madvise(page, PAGE_SIZE, MADV_WIPEONFORK);
-	if (__atomic_compare_exchange_n(&table.owner, &none, page, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return page;
-	os_free(page, PAGE_SIZE);
-	return none;
-}
 
 static bool same_inode(int fd, u64 dev, u64 ino)
 {
@@ -125,7 +109,7 @@ static void table_claim(u32 *page)
 
 static int table_ready(void)
 {
-	u32 *page = owner_page();
+	u32 *page = os_page_wiped_by_fork(&table.owner);
 
 	if (!page)
 		return -ENOMEM;

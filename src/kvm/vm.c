@@ -6,6 +6,7 @@
 
 #include "cpu/msr.h"
 #include "cpu/tsc.h"
+#include "kvm/caps.h"
 #include "kvm/handlers.h"
 #include "kvm/iobus.h"
 #include "kvm/memory.h"
@@ -129,6 +130,7 @@ static int create_vcpu(struct vm *vm, u32 id)
 	v->vm = vm;
 	v->cpu.id = id;
 	v->cpu.map = vm->memory->map;
+	v->cpu.hypercall_exits = vm->caps & CAP_EN_HYPERCALL;
 	fd = init_vcpu(v);
 	if (fd < 0) {
 		os_free(v, sizeof(*v));

@@ -7,7 +7,7 @@
 #include "mem/mem.h"
 #include "os/mem.h"
 
-#define ARENA_SIZE (12u << 20)
+#define ARENA_SIZE (8u << 20) /* a vCPU's; the working set of a kernel boot is about half of it */
 #define LINE_SIZE (1u << CODE_LINE_SHIFT)
 
 /* All of the cache but the arena is one allocation, made once. */

