@@ -31,6 +31,10 @@ struct kvm_memory_alias {
 #define KVM_SET_MEMORY_ALIAS _IOW(KVMIO, 0x43, struct kvm_memory_alias)
 #endif
 
+#ifndef KVM_GET_NR_MMU_PAGES
+#define KVM_GET_NR_MMU_PAGES _IO(KVMIO, 0x45)
+#endif
+
 #ifndef KVM_DEBUG_GUEST
 struct kvm_debug_guest {
 	__u32 enabled;

@@ -32,14 +32,14 @@ extern "C" {
 UKVM_API int ukvm_open(void);
 
 /*
- * ioctl() on a descriptor from ukvm_open(), KVM_CREATE_VM or KVM_CREATE_VCPU, with at most one more argument, an integer
- * or a pointer. -1 and errno on failure; EBADF or ENOTTY if the descriptor is not one of those.
+ * ioctl() on a descriptor from ukvm_open(), KVM_CREATE_VM or KVM_CREATE_VCPU, with at most one more argument, an
+ * integer or a pointer. -1 and errno on failure; EBADF or ENOTTY if the descriptor is not one of those.
  */
 UKVM_API int ukvm_ioctl(int fd, unsigned long request, ...);
 
 /*
- * close(), and frees what nothing refers to any more. A VM lives as long as a descriptor or a mapping of it or of one of
- * its vCPUs. With a plain close(), or a munmap() after the last close, it is freed by the next ukvm_open(),
+ * close(), and frees what nothing refers to any more. A VM lives as long as a descriptor or a mapping of it or of one
+ * of its vCPUs. With a plain close(), or a munmap() after the last close, it is freed by the next ukvm_open(),
  * ukvm_close(), KVM_CREATE_VM or KVM_CREATE_VCPU.
  */
 UKVM_API int ukvm_close(int fd);

@@ -309,7 +309,10 @@ struct cpu {
 
 	/* The engine's own */
 	struct tlb_entry *tlb;         /* [NR_MMU][TLB_SIZE] */
-	u8 large_shift;     /* largest page size in the TLB: 12, 21, 22 or 30 */
+	struct {
+		u64 mib4[8]; /* a bit for each 4 MiB (hashed) that may have pieces of a 2 or 4 MiB page in the TLB */
+		u64 gib;     /* likewise for each GiB and 1 GiB pages */
+	} large;
 	const struct memmap *map;      /* guest physical memory; replaced only while the vCPU rests */
 	struct code_cache *code;
 	struct block *cur_block;

@@ -184,7 +184,6 @@ static int find_or_build(struct cpu *c, u64 lin, u8 *host, struct block **out)
 
 int block_lookup_slow(struct cpu *c, struct block **out)
 {
-	struct jump_entry *j;
 	u8 *host = NULL;
 	u64 lin;
 	int st;
@@ -202,9 +201,7 @@ int block_lookup_slow(struct cpu *c, struct block **out)
 		return st;
 	if (!code_in_limit(c, c->gpr[R_RIP], (*out)->bytes))
 		return build_single(c, lin, host, out);
-	if ((*out)->page) {
-		j = jump_slot(c, lin);
-		*j = (struct jump_entry){ .lin = lin, .key = c->code_key, .stamp = c->code->stamp, .block = *out };
-	}
+	if ((*out)->page)
+		code_remember_jump(c->code, jump_slot(c, lin), lin, c->code_key, *out);
 	return ST_OK;
 }

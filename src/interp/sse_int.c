@@ -378,7 +378,7 @@ struct str_cmp {
 
 #define STR_CASE(text, n)											       \
 	case n:													       \
-		asm(text "\n\tlahf\n\tmovb %%ah, %[fl]\n\tseto %[of]"						       \
+		asm(text "\n\tlahf\n\tmovzbl %%ah, %%eax\n\tmovb %%al, %[fl]\n\tseto %[of]"			       \
 		    : "=&c"(x->index), "=&Yz"(x->mask), [fl] "=m"(x->flags), [of] "=m"(x->of), "+a"(len_d)	       \
 		    : [imm] "i"(n), [d] "x"(x->d), [s] "x"(x->s), "d"(x->len_s)					       \
 		    : "cc");											       \

@@ -27,7 +27,7 @@ enum bus { BUS_MMIO, BUS_PIO };
 
 struct io_event {
 	u64 addr, match;
-	u32 len;       /* 0: any */
+	u32 len; /* 0: any */
 	u8 bus;
 	bool wildcard; /* any data */
 	int fd;        /* ours */
@@ -163,7 +163,8 @@ static int event_add(struct vm *vm, const struct io_event *e)
 
 static bool same_event(const struct io_event *a, const struct io_event *b)
 {
-	return a->id == b->id && a->len == b->len && a->wildcard == b->wildcard && (a->wildcard || a->match == b->match);
+	return a->id == b->id && a->len == b->len && a->wildcard == b->wildcard &&
+	       (a->wildcard || a->match == b->match);
 }
 
 static int event_remove(struct vm *vm, const struct io_event *e)
@@ -332,7 +333,8 @@ static void share_mapping(const struct os_mapping *m, void *arg)
 		return;
 	if (m->start == (u64)(uintptr_t)v->run || !m->shared || m->off > RING_OFFSET || at >= m->end)
 		return;
-	os_mmap((void *)(uintptr_t)at, PAGE_SIZE, m->prot, MAP_SHARED | MAP_FIXED, v->vm->vcpus[0]->obj.fd, RING_OFFSET);
+	os_mmap((void *)(uintptr_t)at, PAGE_SIZE, m->prot, MAP_SHARED | MAP_FIXED, v->vm->vcpus[0]->obj.fd,
+		RING_OFFSET);
 }
 
 void vcpu_share_ring(struct vcpu *v)

@@ -5,7 +5,7 @@
 
 #include "kvm/vm.h"
 
-/* What kvm_ioctl() returns for an fd or a request that is not ours: the real ioctl() is to have it. No errno is this. */
+/* What kvm_ioctl() returns for an fd or a request that is not ours: the real ioctl() is to have it. Not an errno. */
 #define KVM_NOT_OURS (-0x10000)
 
 /* ioctl(2): a result >= 0, a negative errno, or KVM_NOT_OURS. */

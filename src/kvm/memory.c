@@ -136,8 +136,8 @@ static void slot_insert(struct vm_memory *m, const struct slot *new)
 
 struct change {
 	struct memmap *map;
-	bool code;                                      /* cached code may come from memory that goes away */
-	int (*before)(struct vm *vm, const void *arg);  /* done at rest, before the map changes; may be NULL */
+	bool code;                                     /* cached code may come from memory that goes away */
+	int (*before)(struct vm *vm, const void *arg); /* done at rest, before the map changes; may be NULL */
 	const void *arg;
 	int ret;
 };
@@ -238,8 +238,8 @@ static int map_in_vm(struct vm *vm, struct slot *s)
 		ret = os_ftruncate(vm->obj.fd, end);
 	if (ret)
 		return ret;
-	s->mem.hva = os_mmap(NULL, s->mem.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, vm->obj.fd,
-			     s->mem.gpa);
+	s->mem.hva =
+		os_mmap(NULL, s->mem.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, vm->obj.fd, s->mem.gpa);
 	return s->mem.hva ? 0 : -ENOMEM;
 }
 

@@ -9,14 +9,14 @@
 struct slot {
 	struct memslot mem;
 	u32 id;
-	u32 flags;    /* KVM_MEM_* */
-	bool in_vm;   /* KVM_SET_MEMORY_REGION: the memory is the VM fd's, at offset gpa */
+	u32 flags;  /* KVM_MEM_* */
+	bool in_vm; /* KVM_SET_MEMORY_REGION: the memory is the VM fd's, at offset gpa */
 };
 
 /* Under vm->lock. */
 struct vm_memory {
 	u32 nr_slots, room;
-	struct slot *slot;                /* sorted by gpa; [room] */
+	struct slot *slot;                  /* sorted by gpa; [room] */
 	struct memalias alias[MAX_ALIASES]; /* size 0: not in use */
 	/*
 	 * What the vCPUs have, and what they had before; the next map is built in the latter. It is not freed at once

@@ -38,20 +38,20 @@
 #define OWNER_US 2
 
 static struct {
-	void *owner;             /* a page that fork() wipes, with a word that is OWNER_* */
-	struct os_lock lock;     /* for everything but lookups */
+	void *owner;         /* a page that fork() wipes, with a word that is OWNER_* */
+	struct os_lock lock; /* for everything but lookups */
 	u32 readers;
-	u32 unfinished;          /* something waits for a reference or a reader to go away */
+	u32 unfinished; /* something waits for a reference or a reader to go away */
 	u32 count;
 	struct obj *hash[HASH_SIZE];
-	struct obj *limbo;       /* systems and VMs that only late readers may still see */
+	struct obj *limbo; /* systems and VMs that only late readers may still see */
 
 	/*
 	 * fstat() costs more than a whole exit. Where every close() and dup2() is announced (kvm_fd_forget()), what an
 	 * fd is needs to be found out only once.
 	 */
 	bool fds_announced;
-	u32 forgotten;           /* counts kvm_fd_forget() */
+	u32 forgotten; /* counts kvm_fd_forget() */
 	struct obj *by_fd[NR_CACHED_FDS];
 } table;
 

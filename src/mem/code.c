@@ -57,8 +57,38 @@ void code_flush(struct cpu *c)
 
 	memset(code->hash, 0, sizeof(code->hash[0]) << CODE_HASH_BITS);
 	code->used = 0;
-	code->stamp++;
+	code_forget_jumps(code);
 	c->cur_block = NULL;
+}
+
+/* ---- jumps ---- */
+
+static u64 *jump_word(struct code_cache *code, u64 lin)
+{
+	return &code->jump_pages[(lin >> (PAGE_SHIFT + 6)) % ARRAY_SIZE(code->jump_pages)];
+}
+
+static u64 jump_bit(u64 lin)
+{
+	return BIT64((lin >> PAGE_SHIFT) & 63);
+}
+
+void code_forget_jumps(struct code_cache *code)
+{
+	code->stamp++;
+	memset(code->jump_pages, 0, sizeof(code->jump_pages));
+}
+
+void code_forget_jumps_to(struct code_cache *code, u64 lin)
+{
+	if (*jump_word(code, lin) & jump_bit(lin))
+		code_forget_jumps(code);
+}
+
+void code_remember_jump(struct code_cache *code, struct jump_entry *j, u64 lin, u64 key, struct block *b)
+{
+	*j = (struct jump_entry){ .lin = lin, .key = key, .stamp = code->stamp, .block = b };
+	*jump_word(code, lin) |= jump_bit(lin);
 }
 
 void code_serialize(struct cpu *c)
@@ -147,7 +177,7 @@ static void page_drop(struct cpu *c, struct code_page *p)
 	}
 	p->lines = 0;
 	p->drops++;
-	c->code->stamp++;
+	code_forget_jumps(c->code);
 	c->stats.invalidations++;
 }
 

@@ -50,8 +50,10 @@ struct jump_entry {
 #define JUMP_BITS 12
 
 struct code_cache {
-	u64 epoch, stamp;
+	u64 epoch;
+	u64 stamp;                    /* jump entries of another stamp are void */
 	struct jump_entry *jump;      /* [1 << JUMP_BITS] */
+	u64 jump_pages[16];           /* a bit for each (hashed) linear page that has a jump entry of this stamp */
 	struct code_page **hash;      /* [1 << CODE_HASH_BITS] */
 	u8 *arena;
 	size_t used, size;
@@ -64,6 +66,12 @@ void code_free(struct cpu *c);
 
 /* Forgets everything (the slots changed). Only between two blocks, or while the vCPU rests. */
 void code_flush(struct cpu *c);
+
+/* Linear addresses may mean other code now: all of them, or those in one page. */
+void code_forget_jumps(struct code_cache *code);
+void code_forget_jumps_to(struct code_cache *code, u64 lin);
+/* Enters where lin leads. */
+void code_remember_jump(struct code_cache *code, struct jump_entry *j, u64 lin, u64 key, struct block *b);
 
 /* From here on, code that anybody wrote before must be seen: serializing instructions, interrupts, KVM_RUN entry. */
 void code_serialize(struct cpu *c);

@@ -16,7 +16,6 @@ int tlb_init(struct cpu *c)
 	if (!c->tlb)
 		return -ENOMEM;
 	c->tlb_gen = 1;
-	c->large_shift = PAGE_SHIFT;
 	c->tlb_cur = c->tlb + c->mmu * TLB_SIZE;
 	return 0;
 }
@@ -35,27 +34,55 @@ void tlb_flush(struct cpu *c)
 		memset(c->tlb, 0, TLB_BYTES);
 		c->tlb_gen = 1;
 	}
-	c->large_shift = PAGE_SHIFT;
+	memset(&c->large, 0, sizeof(c->large));
 	if (c->code)
-		c->code->stamp++;
+		code_forget_jumps(c->code);
+}
+
+/* ---- large pages: they are in here as their 4 KiB pieces ---- */
+
+static u64 *large_word(struct cpu *c, u64 lin)
+{
+	return &c->large.mib4[(lin >> 28) % ARRAY_SIZE(c->large.mib4)];
+}
+
+static void large_note(struct cpu *c, u64 lin, unsigned shift)
+{
+	if (shift == 30)
+		c->large.gib |= BIT64((lin >> 30) & 63);
+	else if (shift > PAGE_SHIFT)
+		*large_word(c, lin) |= BIT64((lin >> 22) & 63);
+}
+
+/* The size of the largest page around lin of which there may be pieces. */
+static unsigned large_shift(struct cpu *c, u64 lin)
+{
+	if (c->large.gib & BIT64((lin >> 30) & 63))
+		return 30;
+	return *large_word(c, lin) & BIT64((lin >> 22) & 63) ? 22 : PAGE_SHIFT;
+}
+
+/* INVLPG drops all of a large page (SDM vol. 3, 4.10.4.1). */
+static void flush_large(struct cpu *c, u64 lin, unsigned shift)
+{
+	for (unsigned n = 0; n < NR_MMU * TLB_SIZE; n++) {
+		struct tlb_entry *e = &c->tlb[n];
+
+		if (!(((e->rd | e->wr | e->ex) ^ lin) >> shift))
+			e->rd = e->wr = e->ex = 0;
+	}
+	if (c->code)
+		code_forget_jumps(c->code);
 }
 
 void tlb_flush_page(struct cpu *c, u64 lin)
 {
-	u64 mask = ~0ull << c->large_shift;
+	unsigned shift = large_shift(c, lin);
 
 	if (!c->tlb)
 		return;
-	if (c->code)
-		c->code->stamp++;
-	/* A large page is in here as its 4 KiB pieces; INVLPG drops them all (SDM vol. 3, 4.10.4.1). */
-	if (c->large_shift > PAGE_SHIFT) {
-		for (unsigned n = 0; n < NR_MMU * TLB_SIZE; n++) {
-			struct tlb_entry *e = &c->tlb[n];
-
-			if (!(((e->rd | e->wr | e->ex) ^ lin) & mask))
-				e->rd = e->wr = e->ex = 0;
-		}
+	if (shift > PAGE_SHIFT) {
+		flush_large(c, lin, shift);
 		return;
 	}
 	for (unsigned mmu = 0; mmu < NR_MMU; mmu++) {
@@ -63,6 +90,8 @@ void tlb_flush_page(struct cpu *c, u64 lin)
 
 		e->rd = e->wr = e->ex = 0;
 	}
+	if (c->code)
+		code_forget_jumps_to(c->code, lin);
 }
 
 static bool page_logged_clean(const struct memslot *s, u64 off)
@@ -91,8 +120,7 @@ static void tlb_fill(struct cpu *c, unsigned mmu, u64 lin, enum mem_access how, 
 		e->rd = tag;
 	if (how == MEM_WRITE || (how == MEM_READ && (w->prot & PF_W) && w->dirty))
 		e->wr = code || s->readonly || page_logged_clean(s, off) ? 0 : tag;
-	if (w->shift > c->large_shift)
-		c->large_shift = w->shift;
+	large_note(c, lin, w->shift);
 	c->stats.tlb_fill++;
 }
 

@@ -187,8 +187,8 @@ static void chain_call(int sig, siginfo_t *info, void *uc)
 		sys_sigaction(sig, &dfl, NULL);
 		/* A fault happens again, and ends the process with its own siginfo; what was sent has to be sent. */
 		if (info->si_code <= 0)
-			os_sys(SYS_tgkill, os_sys(SYS_getpid, 0, 0, 0, 0, 0, 0),
-			       os_sys(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, 0, 0, 0);
+			os_sys(SYS_tgkill, os_sys(SYS_getpid, 0, 0, 0, 0, 0, 0), os_sys(SYS_gettid, 0, 0, 0, 0, 0, 0),
+			       sig, 0, 0, 0);
 		return;
 	}
 	if (a.flags & SA_RESETHAND)

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-void *os_alloc(size_t size); /* NULL if there is none */
+void *os_alloc(size_t size);        /* NULL if there is none */
 void os_free(void *p, size_t size); /* p may be NULL */
 
 /*

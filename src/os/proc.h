@@ -15,7 +15,7 @@ struct os_mapping {
 	u64 start, end, off;
 	u32 major, minor; /* of the file's device */
 	u64 ino;
-	int prot;         /* PROT_* */
+	int prot; /* PROT_* */
 	bool shared;
 };
 

@@ -331,21 +331,29 @@ static void enter(struct machine *m, const struct stage *s, u32 cr0, u32 cr4, u3
 	set_regs(m, (struct kvm_regs){ .rip = TEXT, .rsp = STACK, .rflags = s->flags | flags | 2 });
 }
 
-static void set_cpuid(struct machine *m)
+/* The CPU of this machine; ukvm can play an Intel one everywhere. */
+static void set_cpuid(struct machine *m, bool intel)
 {
 	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
 
 	cpuid->nent = 256;
 	OK(ioctl(m->kvm, KVM_GET_SUPPORTED_CPUID, cpuid));
+	for (u32 n = 0; n < cpuid->nent && intel; n++) {
+		if (cpuid->entries[n].function)
+			continue;
+		cpuid->entries[n].ebx = signature_INTEL_ebx;
+		cpuid->entries[n].edx = signature_INTEL_edx;
+		cpuid->entries[n].ecx = signature_INTEL_ecx;
+	}
 	OK(ioctl(m->vcpu, KVM_SET_CPUID2, cpuid));
 	free(cpuid);
 }
 
-static struct machine machine(const struct stage *s)
+static struct machine machine(const struct stage *s, bool intel)
 {
 	struct machine m = machine_new(MEMORY);
 
-	set_cpuid(&m);
+	set_cpuid(&m, intel);
 	put_machine(&m, s);
 	return m;
 }
@@ -391,7 +399,7 @@ static u32 features(struct machine *m)
 {
 	return (cpuid_bit(m, 7, 1, 7) ? NEED_SMEP : 0) | (cpuid_bit(m, 7, 1, 20) ? NEED_SMAP : 0) |
 	       (cpuid_bit(m, 7, 2, 2) ? NEED_UMIP : 0) | (cpuid_bit(m, 1, 2, 26) ? NEED_XSAVE : 0) |
-	       (is_intel() ? NEED_INTEL : 0) | (is_ukvm(m->vm) ? NEED_UKVM : 0);
+	       (is_intel() ? NEED_INTEL : 0) | (is_ukvm(m->vm) ? NEED_INTEL | NEED_UKVM : 0);
 }
 
 /* ---- the rows of modes_faults.S ---- */
@@ -399,7 +407,7 @@ static u32 features(struct machine *m)
 struct row {
 	const char *name;
 	const u8 *code, *mark, *end;
-	u64 ip, cr2, dr6, eax;
+	u64 ip, sp, cr2, dr6, eax;
 	u32 stage, vector;
 	int error;
 	u32 cs, cr0, cr4, flags, need;
@@ -447,6 +455,8 @@ static void compare_frame(const struct row *r, struct machine *m, const struct k
 		compare(r, "saved VM", flags & FL_VM, s->flags & FL_VM);
 	}
 	compare(r, "IF, TF, NT, RF and VM in the handler", regs->rflags & (FL_IF | FL_TF | FL_NT | FL_RF | FL_VM), 0);
+	if (r->sp != ~0ull)
+		compare(r, "saved SP", get(m, sp + 3 * size, size), r->sp);
 	if (size > 2 && is_user(s))
 		compare(r, "end of the frame", sp + (s->flags & FL_VM ? 9 : 5) * size, STACK0);
 	if (size == 8)
@@ -505,7 +515,7 @@ static void check_stage(unsigned stage)
 
 		if (r->stage != stage)
 			continue;
-		m = machine(s);
+		m = machine(s, r->need & NEED_INTEL);
 		if (!(r->need & ~features(&m))) {
 			memcpy(m.mem + TEXT, r->code, (size_t)(r->end - r->code));
 			enter(&m, s, r->cr0, r->cr4, r->flags);
@@ -576,7 +586,7 @@ static void take_out(struct walk *w, struct machine *m)
 
 TEST(walk_through_all_modes)
 {
-	struct machine m = machine(&stages[REAL]);
+	struct machine m = machine(&stages[REAL], false);
 	struct kvm_regs regs;
 	struct walk w = { 0 };
 

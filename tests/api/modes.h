@@ -39,6 +39,7 @@
 #define V_USER 0x44000
 #define V_FRESH 0x45000    /* a user page, neither accessed nor dirty */
 #define V_LARGE 0x400000   /* a page of 2 or 4 MiB */
+#define V_LARGE_END 0x800000 /* nothing, behind the large page of 32-bit paging */
 #define V_RESERVED 0xc00000 /* a large page with a reserved bit set */
 
 /* Selectors */

@@ -3,11 +3,12 @@
  * One row a fault, mode by mode: a few instructions, the mark 9: where the saved instruction pointer must point, and
  * what must come of it. modes.c runs each row in a machine of its own, at TEXT with the stack at STACK, and compares.
  *
- *	row	vector, "name", [error=], [ip=], [cs=], [cr2=], [dr6=], [eax=], [cr0=], [cr4=], [flags=], [need=]
+ *	row	vector, "name", [error=], [ip=], [cs=], [sp=], [cr2=], [dr6=], [eax=], [cr0=], [cr4=], [flags=], [need=]
  *
  * vector: a vector, or NONE (HLT at the mark), CALLED (the target of a gate), SHUTDOWN.
  * error:  the error code; left out: there is none.
  * ip, cs: the saved ones, instead of the mark and the stage's CS. ip=-1: there is no frame to look at.
+ * sp:     the saved stack pointer, where there is one; left out: any.
  * eax:    EAX at the end. cr2, dr6: these registers at the end.
  * cr0, cr4, flags: bits that are set from the start beside those of the stage.
  * need:   NEED_* of modes.h; without all of them the row is skipped.
@@ -19,13 +20,13 @@
 .endm
 
 /* struct row of modes.c */
-.macro row vector, name, error=-1, ip=0, cs=0, cr2=-1, dr6=-1, eax=-1, cr0=0, cr4=0, flags=0, need=0
+.macro row vector, name, error=-1, ip=0, cs=0, sp=-1, cr2=-1, dr6=-1, eax=-1, cr0=0, cr4=0, flags=0, need=0
 	.pushsection .rodata
 6:	.asciz	"\name"
 	.popsection
 	.pushsection fault_rows, "aw"
 	.quad	6b, 8f, 9f, 7f
-	.quad	\ip, \cr2, \dr6, \eax
+	.quad	\ip, \sp, \cr2, \dr6, \eax
 	.int	current_stage, \vector, \error, \cs, \cr0, \cr4, \flags, \need
 	.popsection
 8:
@@ -250,6 +251,54 @@
 	movw	$0, DATA + 4
 	lidtw	DATA
 9:	ud2
+	end
+	row	DB, "single step of one iteration", dr6=0xffff4ff0
+	mov	$DATA, %di
+	mov	$3, %cx
+	push	$FL_TF
+	popf
+9:	rep stosb
+	end
+	row	0x21, "INT n is no single step"
+	push	$FL_TF
+	popf
+	int	$0x21
+9:	nop
+	end
+	row	DB, "single step of the POPF that clears TF", dr6=0xffff4ff0
+	push	$0
+	push	$FL_TF
+	popf
+	popf
+9:	nop
+	end
+	row	UD, "VEX has no meaning"
+9:	.byte	0xc5, 0xf8, 0x77
+	end
+	row	MF, "MMX with a pending x87 exception"
+	fninit
+	movw	$0x37b, DATA
+	fldcw	DATA
+	fld1
+	fdivs	DATA + 8
+	fnstsw	%ax
+9:	movq	%mm0, %mm1
+	end
+	row	GP, "a reserved bit of MXCSR", cr4=CR4_OSFXSR
+	movl	$0x80001f80, DATA
+9:	ldmxcsr	DATA
+	end
+	row	GP, "an instruction across the segment's end", ip=0xffff
+	movb	$0xb0, 0xffff
+	mov	$0xffff, %ax
+	jmp	*%ax
+9:	nop
+	end
+	row	NONE, "PUSH SP", eax=STACK
+	xor	%eax, %eax
+	push	%sp
+	pop	%ax
+9:	hlt
 	end
 
 /* ==== protected mode, 16-bit segments ==== */
@@ -767,6 +816,73 @@
 	xor	%ecx, %ecx
 9:	xgetbv
 	end
+	row	DB, "single step of one iteration", dr6=0xffff4ff0
+	mov	$DATA, %edi
+	mov	$3, %ecx
+	pushl	$FL_TF
+	popf
+9:	rep stosb
+	end
+	row	DB, "a write breakpoint in a string", dr6=0xffff0ff1
+	mov	$DATA + 1, %eax
+	mov	%eax, %dr0
+	mov	$0x10002, %eax
+	mov	%eax, %dr7
+	mov	$DATA, %edi
+	mov	$4, %ecx
+9:	rep stosb
+	end
+	row	DB, "MOV SS delays a data breakpoint", dr6=0xffff0ff1
+	mov	$DATA, %eax
+	mov	%eax, %dr0
+	movw	$KDATA, DATA
+	mov	$0x30002, %eax
+	mov	%eax, %dr7
+	mov	DATA, %ss
+	nop
+9:	nop
+	end
+	row	NONE, "MOV SS hides a code breakpoint"
+	mov	$HERE(1f), %eax
+	mov	%eax, %dr0
+	mov	$0x2, %eax
+	mov	%eax, %dr7
+	mov	$KDATA, %eax
+	mov	%eax, %ss
+1:	nop
+9:	hlt
+	end
+	row	GP, "an instruction across the code's limit", error=0, ip=0xffff, cs=KCODE16
+	movb	$0xb0, 0xffff
+	ljmp	$KCODE16, $0xffff
+9:	nop
+	end
+	row	UD, "CMPXCHG8B of a register"
+9:	.byte	0x0f, 0xc7, 0xc8
+	end
+	row	UD, "RDFSBASE outside 64-bit mode"
+9:	.byte	0xf3, 0x0f, 0xae, 0xc0
+	end
+	row	UD, "AVX without OSXSAVE", cr4=CR4_OSFXSR
+9:	.byte	0xc5, 0xf8, 0x77
+	end
+	row	GP, "PAT with a reserved type", error=0
+	mov	$0x277, %ecx
+	mov	$2, %eax
+	xor	%edx, %edx
+9:	wrmsr
+	end
+	row	NONE, "LSL of a TSS", eax=TSS_LIMIT
+	mov	$SEL_TSS, %ecx
+	lsl	%ecx, %eax
+9:	hlt
+	end
+	row	NONE, "LAR of a call gate", eax=0xec00
+	mov	$CALL_GATE, %ecx
+	lar	%ecx, %eax
+	and	$0xff00, %eax
+9:	hlt
+	end
 
 /* ==== ring 3 ==== */
 	stage	PROT_USER
@@ -967,6 +1083,29 @@
 	row	SHUTDOWN, "a stack of ring 0 that is none"
 	movw	$UDATA, TSS + 8
 9:	int	$INT_USER
+	end
+	row	GP, "RDPMC without CR4.PCE", error=0
+	xor	%ecx, %ecx
+9:	rdpmc
+	end
+	row	GP, "XSETBV", error=0, cr4=CR4_OSXSAVE, need=NEED_XSAVE
+	xor	%ecx, %ecx
+	mov	$1, %eax
+	xor	%edx, %edx
+9:	xsetbv
+	end
+	row	GP, "SYSEXIT", error=0
+9:	sysexit
+	end
+	row	GP, "a port's string", error=0
+	mov	$CLOSED_PORT, %edx
+	mov	$DATA, %edi
+9:	insb
+	end
+	row	GP, "an access by a null selector", error=0
+	xor	%eax, %eax
+	mov	%eax, %ds
+9:	mov	DATA, %eax
 	end
 
 /* ==== virtual-8086 mode ==== */
@@ -1295,6 +1434,56 @@
 	lidt	DATA
 9:	ud2
 	end
+	row	PF, "an instruction that ends in nothing", error=0, cr2=V_ABSENT, ip=(V_ABSENT-1)
+	movb	$0xb8, V_ABSENT - 1
+	mov	$V_ABSENT - 1, %eax
+	jmp	*%eax
+9:	nop
+	end
+	row	PF, "a write that ends in nothing", error=2, cr2=V_ABSENT
+9:	mov	%eax, V_ABSENT - 2
+	end
+	row	PF, "CMPXCHG that fails writes all the same", error=3, cr2=V_READONLY
+	mov	$-1, %eax
+9:	lock cmpxchg %ecx, V_READONLY
+	end
+	row	PF, "CMPXCHG8B as well", error=3, cr2=V_READONLY
+	mov	$-1, %eax
+9:	cmpxchg8b V_READONLY
+	end
+	row	PF, "MOVS reads before it writes", error=0, cr2=V_ABSENT
+	mov	$V_ABSENT, %esi
+	mov	$V_ABSENT + 8, %edi
+9:	movsl
+	end
+	row	PF, "BTS far from its base", error=2, cr2=V_ABSENT+4
+	mov	$((V_ABSENT + 4 - DATA) * 8), %eax
+9:	bts	%eax, DATA
+	end
+	row	PF, "POP to nothing", error=2, cr2=V_ABSENT
+9:	popl	V_ABSENT
+	end
+	row	PF, "CLFLUSH of nothing", error=0, cr2=V_ABSENT
+9:	clflush	V_ABSENT
+	end
+	row	NONE, "PREFETCH and NOP of nothing"
+	prefetcht0 V_ABSENT
+	nopl	V_ABSENT
+	lea	V_ABSENT, %eax
+9:	hlt
+	end
+	row	PF, "a page of the directory that is not there", error=2, cr2=0x1000000
+9:	mov	%eax, 0x1000000
+	end
+	row	NONE, "a large page without CR4.PSE is a table", eax=0x66
+	movl	$0x66, DATA + 0x20
+	movl	$DATA + 3, V_LARGE + 4 * 5
+	mov	%cr4, %eax
+	and	$~CR4_PSE, %eax
+	mov	%eax, %cr4
+	mov	V_LARGE + 0x5020, %eax
+9:	hlt
+	end
 
 /* ==== 32-bit paging, ring 3 ==== */
 	stage	PAGED_USER
@@ -1320,19 +1509,71 @@
 	row	PF, "a reserved bit", error=0xd, cr2=V_RESERVED
 9:	mov	V_RESERVED, %eax
 	end
-	row	PF, "PUSH to nothing", error=6, cr2=V_ABSENT+0xffc
+	row	PF, "PUSH to nothing", error=6, cr2=V_ABSENT+0xffc, sp=V_READONLY
 	mov	$V_ABSENT + 0x1000, %esp
 9:	push	%eax
 	end
-	row	PF, "CALL to nothing, from a stack that is not there", error=6, cr2=V_ABSENT+0xffc
+	row	PF, "CALL to nothing, from a stack that is not there", error=6, cr2=V_ABSENT+0xffc, sp=V_READONLY
 	mov	$V_ABSENT + 0x1000, %esp
 	mov	$V_ABSENT, %eax
 9:	call	*%eax
 	end
-	row	INT_USER, "INT n with a stack that is not there"
+	row	INT_USER, "INT n with a stack that is not there", sp=V_READONLY
 	mov	$V_ABSENT + 0x1000, %esp
 	int	$INT_USER
 9:	nop
+	end
+	row	PF, "POP to nothing leaves ESP", error=6, cr2=V_ABSENT, sp=(STACK-4)
+	pushl	$1
+9:	popl	V_ABSENT
+	end
+	row	PF, "LEAVE from nothing", error=4, cr2=V_ABSENT, sp=STACK
+	mov	$V_ABSENT, %ebp
+9:	leave
+	end
+	row	PF, "ENTER to nothing", error=6, cr2=V_ABSENT+0xffc, sp=V_READONLY
+	mov	$V_READONLY, %esp
+9:	enter	$0, $0
+	end
+	row	PF, "RET from nothing", error=4, cr2=V_ABSENT, sp=V_ABSENT
+	mov	$V_ABSENT, %esp
+9:	ret	$8
+	end
+	row	PF, "POPA that ends in nothing", error=4, cr2=V_LARGE_END, sp=(V_LARGE_END-8)
+	mov	$V_LARGE_END - 8, %esp
+9:	popa
+	end
+	row	PF, "RETF that ends in nothing", error=4, cr2=V_LARGE_END, sp=(V_LARGE_END-4)
+	mov	$V_LARGE_END - 4, %esp
+9:	lret
+	end
+	row	PF, "IRET that ends in nothing", error=4, cr2=V_LARGE_END, sp=(V_LARGE_END-4)
+	mov	$V_LARGE_END - 4, %esp
+9:	iret
+	end
+	row	PF, "PUSHA that ends in nothing", error=7, cr2=(V_LARGE-4), sp=V_LARGE+8
+	mov	$V_LARGE + 8, %esp
+9:	pusha
+	end
+	row	PF, "CALL FAR that ends in nothing", error=7, cr2=(V_LARGE-4), sp=V_LARGE+4
+	mov	$V_LARGE + 4, %esp
+9:	lcall	$UCODE, $HERE(9b)
+	end
+	row	INT_USER, "the supervisor's GDT is read all the same"
+	mov	$UDATA, %eax
+	mov	%eax, %ds
+	int	$INT_USER
+9:	nop
+	end
+	row	PF, "SGDT to the supervisor's", error=7, cr2=V_SUPER
+9:	sgdt	V_SUPER
+	end
+	row	PF, "REP MOVS stops where it faults", error=4, cr2=V_ABSENT, eax=0x3f
+	mov	$0x3f, %eax
+	mov	$V_ABSENT, %esi
+	mov	$DATA, %edi
+	mov	$4, %ecx
+9:	rep movsb
 	end
 
 /* ==== PAE ==== */
@@ -1852,6 +2093,41 @@
 	movups	DATA + 7, %xmm0
 9:	hlt
 	end
+	row	GP, "XGETBV of nothing", error=0, cr4=CR4_OSXSAVE, need=NEED_XSAVE
+	mov	$5, %ecx
+9:	xgetbv
+	end
+	row	GP, "ADDPS out of line", error=0, cr4=CR4_OSFXSR
+9:	addps	DATA + 4, %xmm0
+	end
+	row	UD, "RDFSBASE without CR4.FSGSBASE"
+9:	rdfsbase %rax
+	end
+	row	PF, "an instruction that ends in nothing", error=0x10, cr2=V_ABSENT, ip=(V_ABSENT-1)
+	movb	$0xb8, V_ABSENT - 1
+	mov	$V_ABSENT - 1, %eax
+	jmp	*%rax
+9:	nop
+	end
+	row	GP, "a read across the canonical end", error=0
+	mov	$(1 << 47) - 2, %rax
+9:	mov	(%rax), %eax
+	end
+	row	PF, "the last page", error=0, cr2=0xfffffffffffffff0
+	mov	$-16, %rax
+9:	mov	(%rax), %eax
+	end
+	row	GP, "WRMSR of a non-canonical KERNEL_GS_BASE", error=0
+	mov	$0xc0000102, %ecx
+	mov	$0x800000, %edx
+9:	wrmsr
+	end
+	row	GP, "a reserved bit of the APIC base", error=0
+	mov	$0x1b, %ecx
+	mov	$0xfee00900, %eax
+	mov	$0x80000000, %edx
+9:	wrmsr
+	end
 
 /* ==== 64-bit mode, ring 3 ==== */
 	stage	LONG_USER
@@ -1915,7 +2191,7 @@
 	jmp	*%rax
 9:	nop
 	end
-	row	PF, "PUSH to nothing", error=6, cr2=V_ABSENT+0xff8
+	row	PF, "PUSH to nothing", error=6, cr2=V_ABSENT+0xff8, sp=V_READONLY
 	mov	$V_ABSENT + 0x1000, %rsp
 9:	push	%rax
 	end

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Signals and KVM_RUN: spec 4.9, 4.20, and immediate_exit. */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -171,7 +172,7 @@ static void *kick(void *arg)
 		atomic_store(&k->asked, n);
 		pthread_kill(k->target, SIGUSR1);
 		while (atomic_load(&k->seen) != n)
-			;
+			sched_yield();
 	}
 	return NULL;
 }

@@ -131,9 +131,10 @@ static int run_at(int vcpu, const u8 *mem, const void *code, size_t size, u64 se
 	return ukvm_ioctl(vcpu, KVM_RUN, 0);
 }
 
-#define RUN(m, segment, ...) run_at((m)->vcpu, (m)->mem, (const u8[]){ __VA_ARGS__ }, sizeof((u8[]){ __VA_ARGS__ }), segment)
-#define STORE_AL(off) 0xa2, (off) & 0xff, (off) >> 8 /* mov [off], al */
-#define LOAD_AL(off) 0xa0, (off) & 0xff, (off) >> 8  /* mov al, [off] */
+#define RUN(m, segment, ...)                                                                                           \
+	run_at((m)->vcpu, (m)->mem, (const u8[]){ __VA_ARGS__ }, sizeof((u8[]){ __VA_ARGS__ }), segment)
+#define STORE_AL(off) 0xa2, (off)&0xff, (off) >> 8 /* mov [off], al */
+#define LOAD_AL(off) 0xa0, (off)&0xff, (off) >> 8  /* mov al, [off] */
 #define HLT 0xf4
 
 static u8 guest_al(struct machine *m)

@@ -192,9 +192,13 @@ static void test_half_a_structure(void **state)
 /* What QEMU 7.2 will not start without, and what it would ask for that is not there. */
 static void test_caps(void **state)
 {
-	static const int needed[] = { KVM_CAP_USER_MEMORY, KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
-				      KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, KVM_CAP_SET_TSS_ADDR, KVM_CAP_EXT_CPUID,
-				      KVM_CAP_MP_STATE, KVM_CAP_SYNC_MMU };
+	static const int needed[] = { KVM_CAP_USER_MEMORY,
+				      KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
+				      KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+				      KVM_CAP_SET_TSS_ADDR,
+				      KVM_CAP_EXT_CPUID,
+				      KVM_CAP_MP_STATE,
+				      KVM_CAP_SYNC_MMU };
 	struct vm_fds f = make_vm();
 
 	(void)state;
@@ -206,7 +210,8 @@ static void test_caps(void **state)
 	assert_errno(ukvm_ioctl(f.vm, KVM_CREATE_IRQCHIP, 0), ENOTTY);
 	assert_int_equal(ukvm_ioctl(f.sys, KVM_CHECK_EXTENSION, 100000), 0);
 	assert_int_equal(ukvm_ioctl(f.sys, KVM_CHECK_EXTENSION, -1l), 0);
-	assert_int_equal(ukvm_ioctl(f.sys, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO), KVM_COALESCED_MMIO_PAGE_OFFSET);
+	assert_int_equal(ukvm_ioctl(f.sys, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO),
+			 KVM_COALESCED_MMIO_PAGE_OFFSET);
 	drop_vm(f);
 }
 
@@ -229,6 +234,10 @@ static void test_enable_cap(void **state)
 	assert_errno(enable(f.vm, KVM_CAP_SPLIT_IRQCHIP, 24), EINVAL);
 	assert_errno(enable(f.vm, KVM_CAP_X86_USER_SPACE_MSR, 1ull << 40), EINVAL);
 	assert_int_equal(enable(f.vm, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER), 0);
+	assert_errno(enable(f.vm, KVM_CAP_EXIT_HYPERCALL, 1), EINVAL);
+	assert_int_equal(enable(f.vm, KVM_CAP_EXIT_HYPERCALL,
+				ukvm_ioctl(f.vm, KVM_CHECK_EXTENSION, KVM_CAP_EXIT_HYPERCALL)),
+			 0);
 	/* vCPU ids can be limited once. */
 	assert_int_equal(enable(f.vm, KVM_CAP_MAX_VCPU_ID, 4), 0);
 	assert_errno(enable(f.vm, KVM_CAP_MAX_VCPU_ID, 5), EINVAL);
@@ -350,7 +359,9 @@ static void test_lives_in_a_message(void **state)
 	struct vm_fds f = make_vm();
 	char data = 0, control[CMSG_SPACE(sizeof(int))] = { 0 };
 	struct iovec iov = { &data, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
 	(void)state;
