@@ -147,3 +147,12 @@ TEST(supported_cpuid)
 	CHECK(leaf1);
 	FAILS(ioctl(kvm, KVM_GET_SUPPORTED_CPUID, (void *)8), EFAULT);
 }
+
+TEST(no_routes_without_interrupt_controllers)
+{
+	struct kvm_irq_routing routes = { 0 };
+	int vm = (int)OK(ioctl(open_kvm(), KVM_CREATE_VM, 0));
+
+	FAILS(ioctl(vm, KVM_SET_GSI_ROUTING, &routes), EINVAL);
+	FAILS(ioctl(vm, KVM_SET_GSI_ROUTING, 8), EFAULT);
+}
