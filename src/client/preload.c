@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <string.h>
 
+#define MAX_LINKS 40 /* in one path: the kernel's limit */
+
 static struct next found;
 static bool looked_up; /* the table is complete; two threads may both fill it, with the same values */
 
@@ -17,6 +19,7 @@ static void __attribute__((constructor)) look_up(void)
 #define NEXT(name) __atomic_store_n(&found.name##_, (__typeof__(&name))dlsym(RTLD_NEXT, #name), __ATOMIC_RELAXED);
 #include "client/next.def"
 #undef NEXT
+	syscall_found(found.syscall_);
 	__atomic_store_n(&looked_up, true, __ATOMIC_RELEASE);
 	errno = saved;
 }
@@ -61,6 +64,39 @@ bool path_is_kvm(int dirfd, const char *path)
 		return true;
 	saved = errno;
 	yes = is_dev(dirfd, path, n - 3);
+	errno = saved;
+	return yes;
+}
+
+/* What the link `name` says, as a path from where `name` is one: false if it is none. */
+static bool follow(int dirfd, char name[PATH_MAX])
+{
+	char target[PATH_MAX];
+	ssize_t n = next()->readlinkat_(dirfd, name, target, sizeof(target));
+	char *slash = strrchr(name, '/');
+	size_t dir;
+
+	if (n <= 0 || n == sizeof(target))
+		return false;
+	dir = target[0] == '/' || !slash ? 0 : (size_t)(slash - name) + 1;
+	if (dir + (size_t)n >= PATH_MAX)
+		return false;
+	memcpy(name + dir, target, (size_t)n);
+	name[dir + (size_t)n] = 0;
+	return true;
+}
+
+bool path_leads_to_kvm(int dirfd, const char *path)
+{
+	char name[PATH_MAX];
+	int saved = errno;
+	bool yes = false;
+
+	if (!path || strlen(path) >= sizeof(name))
+		return false;
+	strcpy(name, path);
+	for (int links = 0; !yes && links < MAX_LINKS && follow(dirfd, name); links++)
+		yes = path_is_kvm(dirfd, name);
 	errno = saved;
 	return yes;
 }

@@ -8,6 +8,7 @@
  *	ioctl.c   ioctl()
  *	fd.c      dup(), close(), mmap(): which fds may be ours, and when to look for objects that nobody refers to
  *	signal.c  sigaction() and its relatives
+ *	syscall.c syscall(), for those of these functions that clients call by number
  *	quirk.c   what a client's own bugs need
  *	preload.c finding the next library's functions; which path is /dev/kvm
  */
@@ -34,6 +35,13 @@
 #define EXPORT_ALIAS(name, of) extern __typeof__(of) name __attribute__((alias(#of), visibility("default")))
 #endif
 
+/* What _FORTIFY_SOURCE makes of calls to some of these; headers declare them only then. */
+int __open_2(const char *path, int flags);
+int __openat_2(int dirfd, const char *path, int flags);
+ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room);
+ssize_t __readlinkat_chk(int dirfd, const char *path, char *buf, size_t size, size_t room);
+char *__realpath_chk(const char *path, char *resolved, size_t room);
+
 struct next {
 #define NEXT(name) __typeof__(&name) name##_;
 #include "client/next.def"
@@ -50,6 +58,15 @@ const struct next *next(void);
 /* Is it our device? Only its directory is looked up, so it need not exist; see preload.c. */
 bool path_is_kvm(int dirfd, const char *path);
 
+/*
+ * Is it a symbolic link, or a link to one, that leads to our device? That costs a system call, so it is asked only where
+ * the next library's function has failed, or before it would create the file that a dangling link names.
+ */
+bool path_leads_to_kvm(int dirfd, const char *path);
+
+/* The node of a real KVM under another name than /dev/kvm, which we take over as well. */
+bool is_kvm_node(const struct stat *st);
+
 /* A new fd for our /dev/kvm; open()'s flags. -1 and errno. */
 int open_kvm(int flags);
 
@@ -57,6 +74,9 @@ int open_kvm(int flags);
 /* May be ours: false is certain. */
 bool fd_maybe_ours(int fd);
 void fd_add(int fd);
+
+/* The next library's syscall(); syscall.c. */
+void syscall_found(void *fn);
 
 /* A KVM ioctl has succeeded; quirk.c. */
 void quirk_after_ioctl(int fd, unsigned long request, unsigned long arg);

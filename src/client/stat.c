@@ -27,6 +27,11 @@ static int stat_kvm(struct stat *st)
 	return 0;
 }
 
+bool is_kvm_node(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(10, KVM_MINOR);
+}
+
 static bool fd_is_kvm(int fd)
 {
 	return fd_maybe_ours(fd) && kvm_fd_class(fd) == OBJ_SYSTEM;
@@ -40,14 +45,25 @@ static bool at_is_kvm(int dirfd, const char *path, int flags)
 	return path_is_kvm(dirfd, path);
 }
 
+/* What the next library said of a path that is not ours by name: it may be a link to it or the real device's node. */
+static int stat_other(int dirfd, const char *path, struct stat *st, int flags, int ret)
+{
+	bool ours = ret ? !(flags & AT_SYMLINK_NOFOLLOW) && path_leads_to_kvm(dirfd, path) : is_kvm_node(st);
+
+	return ours ? stat_kvm(st) : ret;
+}
+
 EXPORT int stat(const char *path, struct stat *st)
 {
-	return path_is_kvm(AT_FDCWD, path) ? stat_kvm(st) : next()->stat_(path, st);
+	return path_is_kvm(AT_FDCWD, path) ? stat_kvm(st) :
+					     stat_other(AT_FDCWD, path, st, 0, next()->stat_(path, st));
 }
 
 EXPORT int lstat(const char *path, struct stat *st)
 {
-	return path_is_kvm(AT_FDCWD, path) ? stat_kvm(st) : next()->lstat_(path, st);
+	return path_is_kvm(AT_FDCWD, path) ?
+		       stat_kvm(st) :
+		       stat_other(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW, next()->lstat_(path, st));
 }
 
 EXPORT int fstat(int fd, struct stat *st)
@@ -57,16 +73,15 @@ EXPORT int fstat(int fd, struct stat *st)
 
 EXPORT int fstatat(int dirfd, const char *path, struct stat *st, int flags)
 {
-	return at_is_kvm(dirfd, path, flags) ? stat_kvm(st) : next()->fstatat_(dirfd, path, st, flags);
+	return at_is_kvm(dirfd, path, flags) ?
+		       stat_kvm(st) :
+		       stat_other(dirfd, path, st, flags, next()->fstatat_(dirfd, path, st, flags));
 }
 
-EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *stx)
+static int statx_kvm(int flags, unsigned mask, struct statx *stx)
 {
-	int ret;
+	int ret = next()->statx_(AT_FDCWD, "/dev", flags & ~AT_EMPTY_PATH, mask, stx);
 
-	if (!at_is_kvm(dirfd, path, flags))
-		return next()->statx_(dirfd, path, flags, mask, stx);
-	ret = next()->statx_(AT_FDCWD, "/dev", flags & ~AT_EMPTY_PATH, mask, stx);
 	if (ret)
 		return ret;
 	stx->stx_ino = KVM_MINOR;
@@ -78,6 +93,19 @@ EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struct s
 	stx->stx_size = stx->stx_blocks = 0;
 	stx->stx_attributes &= ~(u64)STATX_ATTR_MOUNT_ROOT;
 	return 0;
+}
+
+EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *stx)
+{
+	bool ours = at_is_kvm(dirfd, path, flags);
+	int ret = 0;
+
+	if (!ours) {
+		ret = next()->statx_(dirfd, path, flags, mask, stx);
+		ours = ret ? !(flags & AT_SYMLINK_NOFOLLOW) && path_leads_to_kvm(dirfd, path) :
+			     S_ISCHR(stx->stx_mode) && stx->stx_rdev_major == 10 && stx->stx_rdev_minor == KVM_MINOR;
+	}
+	return ours ? statx_kvm(flags, mask, stx) : ret;
 }
 
 /* struct stat64 is struct stat on x86-64. */

@@ -257,8 +257,8 @@ X87_CORE(ficom_m16, LOAD_A, "ficoms (%[mem])", DROP_A);
 X87_CORE(ficom_m32, LOAD_A, "ficoml (%[mem])", DROP_A);
 X87_CORE(ftst_core, LOAD_A, "ftst", DROP_A);
 X87_CORE(fxam_core, LOAD_A, "fxam", DROP_A);
-X87_CORE(fcomi_core, LOAD_AB, "fcomi %%st(1), %%st\n\tlahf\n\tmovb %%ah, (%[mem])", DROP_AB);
-X87_CORE(fucomi_core, LOAD_AB, "fucomi %%st(1), %%st\n\tlahf\n\tmovb %%ah, (%[mem])", DROP_AB);
+X87_CORE(fcomi_core, LOAD_AB, "fcomi %%st(1), %%st\n\tlahf\n\txchgb %%al, %%ah\n\tmovb %%al, (%[mem])", DROP_AB);
+X87_CORE(fucomi_core, LOAD_AB, "fucomi %%st(1), %%st\n\tlahf\n\txchgb %%al, %%ah\n\tmovb %%al, (%[mem])", DROP_AB);
 
 INLINE int compare_any(struct cpu *c, const struct insn *i, unsigned pops)
 {

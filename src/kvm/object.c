@@ -216,7 +216,7 @@ void obj_abandon(struct obj *o, int fd)
 	close_own(o);
 }
 
-/* The names are seen in /proc; the kernel's are anon_inode:kvm-vm and anon_inode:kvm-vcpu:N. */
+/* The names are seen in /proc; client/open.c makes the kernel's of them where a client reads them. */
 #define NAME_SYSTEM "ukvm"
 
 int kvm_open(int flags)
@@ -233,11 +233,14 @@ int kvm_open(int flags)
 	o = os_alloc(sizeof(*o));
 	if (!o)
 		return -ENOMEM;
-	fd = obj_create(o, OBJ_SYSTEM, NAME_SYSTEM, PAGE_SIZE, flags & O_CLOEXEC);
-	if (fd < 0)
+	fd = obj_create(o, OBJ_SYSTEM, NAME_SYSTEM, 0, flags & O_CLOEXEC);
+	if (fd < 0) {
 		os_free(o, sizeof(*o));
-	else
-		obj_publish(o);
+		return fd;
+	}
+	/* A device without contents: nothing to be read, nothing can be written. */
+	os_fcntl(o->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	obj_publish(o);
 	return fd;
 }
 
@@ -260,7 +263,7 @@ static enum obj_class foreign_class(int fd)
 	if (n <= 0)
 		return OBJ_NONE;
 	link[n] = 0;
-	if (starts_with(link, "/memfd:ukvm-vcpu"))
+	if (starts_with(link, "/memfd:ukvm-vcpu:"))
 		return OBJ_VCPU;
 	if (starts_with(link, "/memfd:ukvm-vm "))
 		return OBJ_VM;

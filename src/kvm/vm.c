@@ -2,6 +2,7 @@
 /* VMs and vCPUs come and go; and the VM ioctls that only keep a value. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "cpu/msr.h"
@@ -102,10 +103,27 @@ static void set_bsp(struct vcpu *v)
 	v->run->apic_base = v->cpu.msr.apic_base;
 }
 
+/* As in /proc: the kernel says anon_inode:kvm-vcpu:N. */
+static const char *vcpu_name(char name[24], u32 id)
+{
+	static const char prefix[] = "ukvm-vcpu:";
+	char *p = name + sizeof(prefix) - 1;
+	u32 unit = 1;
+
+	memcpy(name, prefix, sizeof(prefix));
+	while (id / unit >= 10)
+		unit *= 10;
+	for (; unit; unit /= 10)
+		*p++ = (char)('0' + id / unit % 10);
+	*p = 0;
+	return name;
+}
+
 /* The client's fd, and what is behind it. */
 static int init_vcpu(struct vcpu *v)
 {
-	int fd = obj_create(&v->obj, OBJ_VCPU, "ukvm-vcpu", RUN_SIZE, true);
+	char name[24];
+	int fd = obj_create(&v->obj, OBJ_VCPU, vcpu_name(name, v->cpu.id), RUN_SIZE, true);
 
 	if (fd < 0)
 		return fd;

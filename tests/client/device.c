@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/openat2.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -147,6 +150,114 @@ static void test_names(void)
 	CHECK_ERRNO(open("/tmp", O_RDWR), EISDIR);
 }
 
+/* Links that lead there, wherever they are; and nothing is created through them. */
+static void test_links(void)
+{
+	char dir[] = "/tmp/ukvm-device-XXXXXX", buf[4096], byte;
+	struct statx stx;
+	struct stat st;
+	int at, fd;
+	FILE *f;
+
+	CHECK(mkdtemp(dir) && !chdir(dir));
+	at = open(dir, O_RDONLY | O_DIRECTORY);
+	CHECK(!symlink("/dev/kvm", "direct") && !symlink("direct", "twice") && !symlink("/dev", "dev"));
+	CHECK(!symlink("dev/kvm", "relative") && !symlink("self", "self") && !symlink("/tmp/ukvm-no/kvm", "nowhere"));
+	CHECK(is_kvm(open("direct", O_RDWR)));
+	CHECK(is_kvm(open("direct", O_RDWR | O_CREAT, 0600)));
+	CHECK(is_kvm(openat(at, "twice", O_RDWR)));
+	CHECK(is_kvm(open("relative", O_RDWR | O_CLOEXEC)));
+	CHECK(is_kvm(open("dev/kvm", O_RDWR)));
+	CHECK_ERRNO(open("direct", O_RDWR | O_NOFOLLOW), ELOOP);
+	CHECK_ERRNO(open("self", O_RDWR), ELOOP);
+	CHECK_ERRNO(open("nowhere", O_RDWR | O_CREAT, 0600), ENOENT);
+	CHECK((f = fopen("direct", "w+")) && ioctl(fileno(f), KVM_GET_API_VERSION, 0) == 12 && !fclose(f));
+	CHECK((f = fopen("twice", "r")) && ioctl(fileno(f), KVM_GET_API_VERSION, 0) == 12 && !fclose(f));
+
+	CHECK(!stat("direct", &st) && looks_right(&st));
+	CHECK(!fstatat(at, "relative", &st, 0) && looks_right(&st));
+	CHECK(!lstat("direct", &st) && S_ISLNK(st.st_mode));
+	CHECK(!fstatat(at, "relative", &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode));
+	CHECK(!statx(at, "twice", 0, STATX_BASIC_STATS, &stx) && stx.stx_rdev_minor == 232);
+	CHECK_ERRNO(stat("nowhere", &st), ENOENT);
+	CHECK(!access("direct", R_OK | W_OK) && !faccessat(at, "twice", F_OK, 0) && !eaccess("relative", R_OK));
+	CHECK_ERRNO(access("nowhere", F_OK), ENOENT);
+	CHECK(realpath("twice", buf) && !strcmp(buf, "/dev/kvm"));
+	CHECK(readlink("twice", buf, sizeof(buf)) == 6 && !memcmp(buf, "direct", 6));
+
+	/* An fd that is only a path. */
+	fd = open("direct", O_PATH | O_CLOEXEC);
+	CHECK(!fstat(fd, &st) && looks_right(&st) && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	CHECK_ERRNO(read(fd, &byte, 1), EBADF);
+	snprintf(buf, sizeof(buf), "/proc/self/fd/%d", fd);
+	CHECK(is_kvm(open(buf, O_RDWR)));
+	close(fd);
+
+	for (const char *const *name = (const char *const[]){ "direct", "twice", "dev", "relative", "self", "nowhere", NULL };
+	     *name; name++)
+		CHECK(!unlink(*name));
+	CHECK(!chdir("/") && !rmdir(dir));
+	close(at);
+}
+
+/* The links in /proc/self/fd read as they do for the kernel's KVM. */
+static void test_proc_names(void)
+{
+	int fd = open("/dev/kvm", O_RDWR), vm = ioctl(fd, KVM_CREATE_VM, 0), vcpu = ioctl(vm, KVM_CREATE_VCPU, 10);
+	static const char *const names[] = { "/dev/kvm", "anon_inode:kvm-vm", "anon_inode:kvm-vcpu:10" };
+	int fds[] = { fd, vm, vcpu };
+	char path[32], buf[4096];
+
+	for (int n = 0; n < 3; n++) {
+		size_t len = strlen(names[n]);
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[n]);
+		CHECK(readlink(path, buf, sizeof(buf)) == (ssize_t)len && !memcmp(buf, names[n], len));
+	}
+	CHECK(read(fd, buf, 1) <= 0 && write(fd, buf, 1) < 0);
+	closefrom(fd);
+}
+
+/* By number, as clients do whose language has no wrappers. */
+static void test_syscall(void)
+{
+	struct kernel_action {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		unsigned long mask;
+	} act = { .handler = SIG_IGN }, was;
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC, 0), vm, vcpu;
+	struct open_how how = { .flags = O_RDWR };
+	struct kvm_regs regs;
+	struct stat st;
+	void *page;
+	long size;
+
+	CHECK(syscall(SYS_ioctl, fd, KVM_GET_API_VERSION, 0) == 12);
+	size = syscall(SYS_ioctl, fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	vm = (int)syscall(SYS_ioctl, fd, KVM_CREATE_VM, 0);
+	vcpu = (int)syscall(SYS_ioctl, vm, KVM_CREATE_VCPU, 0);
+	CHECK(!syscall(SYS_ioctl, vcpu, KVM_GET_REGS, &regs) && regs.rip == 0xfff0);
+	page = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	CHECK(page != MAP_FAILED && ((struct kvm_run *)page)->exit_reason == 0);
+	CHECK(!syscall(SYS_munmap, page, size));
+	CHECK_ERRNO((int)syscall(SYS_ioctl, fd, KVM_RUN, 0), EINVAL);
+	CHECK(is_kvm((int)syscall(SYS_open, "/dev/kvm", O_RDWR, 0)));
+	CHECK(is_kvm((int)syscall(SYS_openat2, AT_FDCWD, "/dev/kvm", &how, sizeof(how))));
+	CHECK(!syscall(SYS_newfstatat, AT_FDCWD, "/dev/kvm", &st, 0) && looks_right(&st));
+	CHECK(!syscall(SYS_fstat, fd, &st) && looks_right(&st));
+	CHECK(!syscall(SYS_faccessat, AT_FDCWD, "/dev/kvm", R_OK));
+	CHECK_ERRNO((int)syscall(SYS_access, "/dev/kvm", X_OK), EACCES);
+	CHECK(syscall(SYS_getpid) == getpid());
+	CHECK_ERRNO((int)syscall(SYS_close, -1), EBADF);
+	CHECK_ERRNO((int)syscall(100000), ENOSYS);
+	CHECK(!syscall(SYS_rt_sigaction, SIGUSR1, &act, &was, 8) && was.handler == SIG_DFL);
+	CHECK(!syscall(SYS_rt_sigaction, SIGUSR1, &was, &act, 8) && act.handler == SIG_IGN);
+	CHECK(!syscall(SYS_close, vcpu) && !syscall(SYS_close, vm) && !syscall(SYS_close, fd));
+	CHECK_ERRNO(ioctl(vm, KVM_CREATE_VCPU, 0), EBADF);
+}
+
 /* Objects live as long as a descriptor or a mapping does, however they are closed; others' fds are not touched. */
 static void test_descriptors(void)
 {
@@ -240,6 +351,9 @@ int main(void)
 	test_open();
 	test_stat();
 	test_names();
+	test_links();
+	test_proc_names();
+	test_syscall();
 	test_descriptors();
 	test_closes_all();
 	test_children();
