@@ -77,15 +77,16 @@ void kvm_signal_wrapped(void)
 	handlers_wrapped = true;
 }
 
-/* Blocks everything that may be blocked, remembering what the client had. */
+/*
+ * Blocks everything that may be blocked, remembering what the client had. A signal that came while another's wrapper was
+ * still here interrupted that with its signal blocked: the client's mask is what all have in common, as nobody unblocks.
+ */
 static void block_on_return(ucontext_t *uc)
 {
 	u64 *mask = (u64 *)&uc->uc_sigmask;
 
-	if (!self.masked) {
-		self.saved = *mask;
-		self.masked = true;
-	}
+	self.saved = self.masked ? self.saved & *mask : *mask;
+	self.masked = true;
 	*mask |= SIGS_ASYNC;
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Signals and KVM_RUN: spec 4.9, 4.20, and immediate_exit. */
+#include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "api.h"
@@ -152,6 +153,7 @@ struct kicker {
 	pthread_t target;
 	struct kvm_run *run;
 	atomic_uint asked, seen;
+	atomic_bool waits;
 	unsigned tries;
 };
 
@@ -164,6 +166,25 @@ static void kick_handler(int sig)
 	kicker->run->immediate_exit = 1;
 }
 
+/* Asleep after a while, as a busy machine may have one CPU for both. */
+static void wait_until_seen(struct kicker *k, unsigned n)
+{
+	for (unsigned spins = 0; spins < 1000; spins++)
+		if (atomic_load(&k->seen) == n)
+			return;
+	atomic_store(&k->waits, true);
+	while (atomic_load(&k->seen) != n)
+		syscall(SYS_futex, &k->seen, FUTEX_WAIT_PRIVATE, n - 1, NULL, NULL, 0);
+	atomic_store(&k->waits, false);
+}
+
+static void see(struct kicker *k)
+{
+	atomic_store(&k->seen, atomic_load(&k->asked));
+	if (atomic_load(&k->waits))
+		syscall(SYS_futex, &k->seen, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
 static void *kick(void *arg)
 {
 	struct kicker *k = arg;
@@ -171,30 +192,87 @@ static void *kick(void *arg)
 	for (unsigned n = 1; n <= k->tries; n++) {
 		atomic_store(&k->asked, n);
 		pthread_kill(k->target, SIGUSR1);
-		while (atomic_load(&k->seen) != n)
-			sched_yield();
+		wait_until_seen(k, n);
 	}
 	return NULL;
 }
 
-TEST_LIMIT(no_kick_is_lost, 120)
+/* Whether the guest spins, or halts again and again, so that kicks come at every point of entry and exit. */
+static void kick_and_count(struct machine *m, unsigned tries, unsigned *halts)
 {
-	struct machine m;
-	struct kicker k = { .target = pthread_self(), .tries = 100000 };
+	struct kicker k = { .target = pthread_self(), .tries = tries };
 	struct sigaction sa = { .sa_handler = kick_handler };
 	pthread_t t;
 
-	spin(&m);
-	k.run = m.run;
+	k.run = m->run;
 	kicker = &k;
 	OK(sigaction(SIGUSR1, &sa, NULL));
 	pthread_create(&t, NULL, kick, &k);
 	while (atomic_load(&k.seen) != k.tries) {
-		FAILS(ioctl(m.vcpu, KVM_RUN, 0), EINTR);
-		m.run->immediate_exit = 0;
-		atomic_store(&k.seen, atomic_load(&k.asked));
+		if (!ioctl(m->vcpu, KVM_RUN, 0)) {
+			CHECK_EQ(m->run->exit_reason, KVM_EXIT_HLT);
+			++*halts;
+			continue;
+		}
+		CHECK_EQ(errno, EINTR);
+		m->run->immediate_exit = 0;
+		see(&k);
 	}
 	pthread_join(t, NULL);
+}
+
+TEST_LIMIT(no_kick_is_lost_by_a_spinning_guest, 120)
+{
+	struct machine m;
+	unsigned halts = 0;
+
+	spin(&m);
+	kick_and_count(&m, 100000, &halts);
+	CHECK_EQ(halts, 0);
+}
+
+TEST_LIMIT(no_kick_is_lost_by_a_halting_guest, 120)
+{
+	struct machine m = machine_new(MIB);
+	unsigned halts = 0;
+
+	CODE(&m, 0x1000, 0xf4, 0xeb, 0xfd); /* hlt; jmp */
+	start_real(&m, 0x1000);
+	kick_and_count(&m, 100000, &halts);
+	CHECK(halts > 0);
+}
+
+/* Signals that interrupt each other's handlers leave the thread's mask as it was. */
+TEST(storm_of_signals_keeps_the_mask)
+{
+	static const int sigs[] = { SIGALRM, SIGUSR1, SIGUSR2, SIGHUP, SIGURG };
+	struct itimerspec often = { .it_value.tv_nsec = 150000, .it_interval.tv_nsec = 150000 };
+	struct timespec start, now;
+	unsigned runs = 0;
+	struct machine m;
+	sigset_t mask;
+
+	spin(&m);
+	for (unsigned n = 0; n < 5; n++) {
+		struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = sigs[n] };
+		timer_t timer;
+
+		ev._sigev_un._tid = (int)syscall(SYS_gettid);
+		catch(sigs[n]);
+		OK(timer_create(CLOCK_MONOTONIC, &ev, &timer));
+		OK(timer_settime(timer, 0, &often, NULL));
+	}
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		FAILS(ioctl(m.vcpu, KVM_RUN, 0), EINTR);
+		OK(pthread_sigmask(SIG_BLOCK, NULL, &mask));
+		for (unsigned n = 0; n < 5; n++)
+			CHECK(!sigismember(&mask, sigs[n]));
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		runs++;
+	} while (now.tv_sec - start.tv_sec < 2);
+	CHECK(runs > 100);
+	CHECK(handled > 100);
 }
 
 /* From the kick to the return of KVM_RUN: the median must be well under a millisecond even on a busy machine. */
@@ -209,8 +287,7 @@ static void *kick_slowly(void *arg)
 		clock_gettime(CLOCK_MONOTONIC, &kicked_at);
 		atomic_store(&k->asked, n);
 		pthread_kill(k->target, SIGUSR1);
-		while (atomic_load(&k->seen) != n)
-			usleep(100);
+		wait_until_seen(k, n);
 	}
 	return NULL;
 }
@@ -242,7 +319,7 @@ TEST(kick_latency)
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		us[n] = (now.tv_sec - kicked_at.tv_sec) * 1000000 + (now.tv_nsec - kicked_at.tv_nsec) / 1000;
 		m.run->immediate_exit = 0;
-		atomic_store(&k.seen, atomic_load(&k.asked));
+		see(&k);
 	}
 	pthread_join(t, NULL);
 	qsort(us, k.tries, sizeof(us[0]), by_value);
