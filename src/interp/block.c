@@ -104,8 +104,13 @@ static void refresh_copy(struct code_page *p, unsigned off, unsigned n)
 				  1u << CODE_LINE_SHIFT);
 }
 
-/* Decodes from off to the end of the straight line, of the page, or of the array. Returns the number of instructions;
- * 0 with *error if the first one cannot be decoded within this page. */
+static u64 lines_of(unsigned at, unsigned len)
+{
+	return BIT64(at >> CODE_LINE_SHIFT) | BIT64((at + len - 1) >> CODE_LINE_SHIFT);
+}
+
+/* Decodes from off to the end of the straight line, of the page, or of the array, or up to a hot line. Returns the number
+ * of instructions; 0 with *error if the first one cannot be decoded within this page, or must not be cached. */
 static unsigned decode_run(struct cpu *c, struct code_page *p, unsigned off, struct insn *insn, unsigned *bytes,
 			   int *error)
 {
@@ -122,8 +127,11 @@ static unsigned decode_run(struct cpu *c, struct code_page *p, unsigned off, str
 			*error = len;
 			break;
 		}
-		for (unsigned line = at >> CODE_LINE_SHIFT; line <= (at + (unsigned)len - 1) >> CODE_LINE_SHIFT; line++)
-			p->lines |= BIT64(line);
+		if (lines_of(at, (unsigned)len) & p->hot) {
+			*error = DECODE_MORE;
+			break;
+		}
+		p->lines |= lines_of(at, (unsigned)len);
 		insn[n].fn = interp_bind(&insn[n]);
 		at += (unsigned)len;
 		if (insn[n++].flags & INSN_END)
@@ -133,21 +141,23 @@ static unsigned decode_run(struct cpu *c, struct code_page *p, unsigned off, str
 	return n;
 }
 
-/* *out stays NULL if the arena is full, or if the instruction is not this page's alone. */
+/* ST_AGAIN if the arena is full; *out stays NULL if the instruction is not this page's alone, or on a hot line. */
 static int build_block(struct cpu *c, struct code_page *p, unsigned off, struct block **out)
 {
 	struct insn insn[BLOCK_MAX_INSNS + 1];
 	unsigned bytes;
 	int error = 0;
-	unsigned n = decode_run(c, p, off, insn, &bytes, &error);
 	struct block *b;
+	unsigned n;
 
 	*out = NULL;
+	code_page_protect(c, p);
+	n = decode_run(c, p, off, insn, &bytes, &error);
 	if (!n)
 		return error == DECODE_MORE ? ST_OK : decode_fault(c, error);
 	b = block_alloc(c->code, n + 1);
 	if (!b)
-		return ST_OK;
+		return ST_AGAIN;
 	seal(&insn[n]);
 	memcpy(b->insn, insn, (n + 1) * sizeof(insn[0]));
 	b->off = (u16)off;
@@ -159,25 +169,23 @@ static int build_block(struct cpu *c, struct code_page *p, unsigned off, struct 
 	return ST_OK;
 }
 
+/* ST_AGAIN if the arena is full. */
 static int find_or_build(struct cpu *c, u64 lin, u8 *host, struct block **out)
 {
 	unsigned off = lin & ~PAGE_MASK;
 	struct code_page *p = code_page_get(c, host - off);
 	int st;
 
-	if (!p) {
-		code_flush(c);
-		p = code_page_get(c, host - off);
-	}
-	if (p->drops > CODE_MAX_DROPS)
+	if (!p)
+		return ST_AGAIN;
+	if (p->hot & BIT64(off >> CODE_LINE_SHIFT)) {
+		code_page_cool(p);
 		return build_single(c, lin, host, out);
+	}
 	code_page_validate(c, p);
 	*out = block_find(p, off, c->code_mode);
 	if (*out)
 		return ST_OK;
-	/* Dropping the code gave the page its write tags back. */
-	if (!p->lines)
-		code_page_get(c, host - off);
 	st = build_block(c, p, off, out);
 	return st || *out ? st : build_single(c, lin, host, out);
 }
@@ -197,6 +205,10 @@ int block_lookup_slow(struct cpu *c, struct block **out)
 	st = fetch_page(c, lin, &host);
 	if (!st)
 		st = find_or_build(c, lin, host, out);
+	if (st == ST_AGAIN) {
+		code_flush(c);
+		st = find_or_build(c, lin, host, out);
+	}
 	if (st)
 		return st;
 	if (!code_in_limit(c, c->gpr[R_RIP], (*out)->bytes))

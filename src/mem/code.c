@@ -15,6 +15,7 @@ struct code_memory {
 	struct code_cache code;
 	struct jump_entry jump[1 << JUMP_BITS];
 	struct code_page *hash[1 << CODE_HASH_BITS];
+	struct code_page nowhere;
 	struct block scratch;
 	struct insn scratch_insn[2];
 };
@@ -32,6 +33,7 @@ int code_init(struct cpu *c)
 	m->code.jump = m->jump;
 	m->code.hash = m->hash;
 	m->code.scratch = &m->scratch;
+	m->code.nowhere = &m->nowhere;
 	m->code.arena = arena;
 	m->code.size = ARENA_SIZE;
 	m->code.stamp = 1;
@@ -151,9 +153,13 @@ struct code_page *code_page_get(struct cpu *c, u8 *host)
 		p->next = *slot;
 		*slot = p;
 	}
-	if (!p->lines)
-		tlb_revoke_write(c, host);
 	return p;
+}
+
+void code_page_protect(struct cpu *c, struct code_page *p)
+{
+	if (!p->lines)
+		tlb_revoke_write(c, p->host);
 }
 
 int block_stale(struct cpu *c, const struct insn *i)
@@ -163,22 +169,71 @@ int block_stale(struct cpu *c, const struct insn *i)
 	return ST_AGAIN;
 }
 
-/*
- * The block that executes right now may be among the dropped ones: its instructions stay where they are until the next
- * flush, and each sends the run loop back to look the code up anew.
- */
-static void page_drop(struct cpu *c, struct code_page *p)
+static u64 lines_of(unsigned off, unsigned bytes)
 {
-	for (unsigned line = 0; line < ARRAY_SIZE(p->blocks); line++) {
-		for (struct block *b = p->blocks[line]; b; b = b->next)
-			for (unsigned n = 0; n < b->n; n++)
-				b->insn[n].fn = block_stale;
-		p->blocks[line] = NULL;
+	return (~0ull << (off >> CODE_LINE_SHIFT)) & (~0ull >> (63 - ((off + bytes - 1) >> CODE_LINE_SHIFT)));
+}
+
+/*
+ * The block that executes right now may be this one: its instructions stay where they are until the next flush, and each
+ * sends the run loop back to look the code up anew. Jumps that lead to it find it on a page of no epoch.
+ */
+static void block_drop(struct code_cache *code, struct block *b)
+{
+	for (unsigned n = 0; n < b->n; n++)
+		b->insn[n].fn = block_stale;
+	b->page = code->nowhere;
+}
+
+static bool line_drop(struct code_cache *code, struct block **at, u64 lines)
+{
+	bool dropped = false;
+
+	while (*at) {
+		struct block *b = *at;
+
+		if (lines_of(b->off, b->bytes) & lines) {
+			block_drop(code, b);
+			*at = b->next;
+			dropped = true;
+		} else {
+			at = &b->next;
+		}
 	}
-	p->lines = 0;
-	p->drops++;
-	code_forget_jumps(c->code);
-	c->stats.invalidations++;
+	return dropped;
+}
+
+/* Of the written lines those that lost code once too often are not worth caching. */
+static void count_drop(struct code_page *p, u64 lines)
+{
+	for (; lines; lines &= lines - 1) {
+		unsigned line = (unsigned)__builtin_ctzll(lines);
+
+		if (++p->drops[line] == CODE_MAX_DROPS)
+			p->hot |= BIT64(line);
+	}
+}
+
+/* Drops the blocks that come, in part at least, from these lines. */
+static void lines_drop(struct cpu *c, struct code_page *p, u64 lines)
+{
+	bool dropped = false;
+
+	for (unsigned line = 0; line < ARRAY_SIZE(p->blocks); line++)
+		dropped |= line_drop(c->code, &p->blocks[line], lines);
+	if (dropped)
+		count_drop(p, lines & p->lines);
+	p->lines &= ~lines;
+	c->stats.invalidations += dropped;
+}
+
+void code_page_cool(struct code_page *p)
+{
+	if (++p->singles < CODE_HOT_SINGLES)
+		return;
+	p->singles = 0;
+	p->hot = 0;
+	memset(p->drops, 0, sizeof(p->drops));
 }
 
 /* Guest memory against our copy of it; both may be any bytes, and the guest's may change meanwhile. */
@@ -195,26 +250,27 @@ __attribute__((no_sanitize("thread"))) static bool line_differs(const u8 *host, 
 
 void code_page_validate(struct cpu *c, struct code_page *p)
 {
+	u64 stale = 0;
+
 	if (p->epoch == c->code->epoch)
 		return;
 	for (u64 lines = p->lines; lines; lines &= lines - 1) {
 		unsigned off = (unsigned)__builtin_ctzll(lines) << CODE_LINE_SHIFT;
 
-		if (line_differs(p->host + off, p->copy + off)) {
-			page_drop(c, p);
-			break;
-		}
+		if (line_differs(p->host + off, p->copy + off))
+			stale |= lines & -lines;
 	}
+	if (stale)
+		lines_drop(c, p, stale);
 	p->epoch = c->code->epoch;
 }
 
 void code_written(struct cpu *c, struct code_page *p, unsigned off, unsigned size)
 {
-	unsigned first = off >> CODE_LINE_SHIFT, last = (off + size - 1) >> CODE_LINE_SHIFT;
-	u64 mask = (~0ull << first) & (~0ull >> (63 - last));
+	u64 lines = lines_of(off, size);
 
-	if (p->lines & mask)
-		page_drop(c, p);
+	if (p->lines & lines)
+		lines_drop(c, p, lines);
 }
 
 struct block *block_alloc(struct code_cache *code, unsigned n)

@@ -21,7 +21,7 @@ struct code_page;
 
 /* Straight-line code within one page; a pseudo-instruction that ends the block follows the last one. */
 struct block {
-	struct code_page *page; /* NULL: the scratch block, valid for one execution */
+	struct code_page *page; /* NULL: the scratch block, valid for one execution; code_cache::nowhere: dropped */
 	struct block *next;     /* of the same start line */
 	u16 off;                /* of the first byte in its page */
 	u16 bytes;
@@ -35,13 +35,16 @@ struct code_page {
 	struct code_page *next; /* hash chain */
 	u64 epoch;              /* validated in this epoch */
 	u64 lines;              /* bit n: cached code comes from line n */
-	u32 drops;              /* how often its code had to be dropped */
+	u64 hot;                /* bit n: line n is written all the time; its code is decoded without being cached */
+	u32 singles;            /* instructions decoded so */
 	struct block *blocks[PAGE_SIZE >> CODE_LINE_SHIFT];
+	u8 drops[PAGE_SIZE >> CODE_LINE_SHIFT]; /* how often a line's code had to be dropped */
 	u8 copy[PAGE_SIZE];
 };
 
-/* A page whose code was dropped this often is decoded without being cached. */
-#define CODE_MAX_DROPS 200
+/* A line whose code was dropped this often is hot, until so many instructions of its page were decoded one by one. */
+#define CODE_MAX_DROPS 64
+#define CODE_HOT_SINGLES 65536
 
 struct jump_entry {
 	u64 lin, key, stamp;
@@ -58,6 +61,7 @@ struct code_cache {
 	u8 *arena;
 	size_t used, size;
 	struct block *scratch;        /* room for one instruction */
+	struct code_page *nowhere;    /* where dropped blocks are: a page that is never valid */
 };
 #define CODE_HASH_BITS 12
 
@@ -78,11 +82,15 @@ void code_serialize(struct cpu *c);
 
 /* The page at host if it holds cached code, else NULL. */
 struct code_page *code_page_find(const struct code_cache *code, const u8 *host);
-/* The same, made if it is missing; takes the write tags of the page away. NULL if the arena is full. */
+/* The same, made if it is missing. NULL if the arena is full. */
 struct code_page *code_page_get(struct cpu *c, u8 *host);
-/* Compares the page with memory if that is due; drops its blocks if they are stale. */
+/* Before code of the page is cached: takes its write tags away. */
+void code_page_protect(struct cpu *c, struct code_page *p);
+/* An instruction of a hot line was decoded. What was hot once need not stay so: after many of them caching starts anew. */
+void code_page_cool(struct code_page *p);
+/* Compares the page with memory if that is due; drops the blocks that are stale. */
 void code_page_validate(struct cpu *c, struct code_page *p);
-/* The guest is about to write [off, off + size) of a page with code: drops its blocks if they may come from there. */
+/* The guest is about to write [off, off + size) of a page with code: drops the blocks that come from there. */
 void code_written(struct cpu *c, struct code_page *p, unsigned off, unsigned size);
 
 /* Room for a block of n instructions, NULL if the arena is full (then code_flush() and start again). */

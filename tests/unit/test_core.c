@@ -84,8 +84,8 @@ static void outside_store(void **state)
 	flat_free(f);
 }
 
-/* Stores into a page of code reach memory, and the page gives up being cached when it happens all the time. */
-static void code_page_that_changes_for_ever(void **state)
+/* Stores into a line of code reach memory, and the line gives up being cached when it happens all the time. */
+static void code_line_that_changes_for_ever(void **state)
 {
 	struct flat *f = flat_new(MEM);
 
@@ -96,6 +96,32 @@ static void code_page_that_changes_for_ever(void **state)
 	run_to_hlt(f);
 	assert_int_equal(f->cpu.gpr[RAX] & 0xff, 1000 & 0xff);
 	assert_true(f->cpu.stats.invalidations <= CODE_MAX_DROPS + 1);
+	flat_free(f);
+}
+
+/* What lies beside such a line stays cached; and the line itself is, again, when it has been left alone for long. */
+static void code_beside_a_line_that_changes(void **state)
+{
+	struct flat *f = flat_new(MEM);
+	u64 before;
+
+	(void)state;
+	/* mov cx, 1000; l: inc byte [1041]; call 1040; call 1080; loop l; hlt */
+	PUT(f, 0x1000, 0xb9, 0xe8, 0x03, 0xfe, 0x06, 0x41, 0x10, 0xe8, 0x36, 0x00, 0xe8, 0x73, 0x00, 0xe2, 0xf4, 0xf4);
+	PUT(f, 0x1040, 0xb0, 0x00, 0xc3); /* mov al, imm; ret */
+	PUT(f, 0x1080, 0x40, 0x43, 0x41, 0x49, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xc3);
+	flat_real(f, 0x1000);
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RBX] & 0xffff, 1000);
+	assert_int_equal(f->cpu.gpr[RAX] & 0xff, (1000 & 0xff) + 1);
+	assert_in_range(f->cpu.stats.decodes, 2 * 1000, 2 * 1000 + 100);
+
+	PUT(f, 0x1000, 0xb9, 0x00, 0xc0, 0x90, 0x90, 0x90, 0x90); /* mov cx, 49152; nops instead of the INC */
+	code_serialize(&f->cpu);
+	f->cpu.gpr[R_RIP] = 0x1000;
+	before = f->cpu.stats.decodes;
+	run_to_hlt(f);
+	assert_in_range(f->cpu.stats.decodes - before, CODE_HOT_SINGLES / 2, CODE_HOT_SINGLES + 100);
 	flat_free(f);
 }
 
@@ -217,7 +243,8 @@ int main(void)
 		cmocka_unit_test(long_mode_memory),
 		cmocka_unit_test(self_modifying),
 		cmocka_unit_test(outside_store),
-		cmocka_unit_test(code_page_that_changes_for_ever),
+		cmocka_unit_test(code_line_that_changes_for_ever),
+		cmocka_unit_test(code_beside_a_line_that_changes),
 		cmocka_unit_test(instruction_across_pages),
 		cmocka_unit_test(mmio_read_modify_write),
 		cmocka_unit_test(alias_of_code),
