@@ -313,6 +313,14 @@ struct cpu {
 		u64 mib4[8]; /* a bit for each 4 MiB (hashed) that may have pieces of a 2 or 4 MiB page in the TLB */
 		u64 gib;     /* likewise for each GiB and 1 GiB pages */
 	} large;
+	struct {
+		struct {
+			u16 pcid;
+			u16 gen;   /* 0: none, as is one below floor */
+			u64 stamp; /* code_cache::stamp */
+		} kept[16];        /* address spaces that are not current but may still have entries (PCIDs) */
+		u16 last, floor;   /* generations: the last one given out; older ones than floor are void */
+	} spaces;
 	const struct memmap *map;      /* guest physical memory; replaced only while the vCPU rests */
 	struct code_cache *code;
 	struct block *cur_block;

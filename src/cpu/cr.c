@@ -117,7 +117,7 @@ int cpu_write_cr0(struct cpu *c, u64 v)
 
 int cpu_write_cr3(struct cpu *c, u64 v)
 {
-	bool keep = (c->cr4 & CR4_PCIDE) && (v & CR3_NOFLUSH);
+	bool tagged = c->cr4 & CR4_PCIDE, keep = tagged && (v & CR3_NOFLUSH);
 	int st;
 
 	if (keep)
@@ -129,9 +129,10 @@ int cpu_write_cr3(struct cpu *c, u64 v)
 		if (st)
 			return st;
 	}
-	/* The soft TLB has no PCIDs: even where the guest need not flush, another address space comes. */
-	if (!keep || v != c->cr3)
+	if (!tagged)
 		tlb_flush(c);
+	else
+		tlb_switch(c, c->cr3 & CR3_PCID, v & CR3_PCID, keep);
 	c->cr3 = v;
 	return ST_OK;
 }

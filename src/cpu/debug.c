@@ -105,4 +105,5 @@ void debug_set_dr6(struct cpu *c, u64 bits)
 {
 	c->dr[6] = (c->dr[6] & ~DR6_TRAPS) | DR6_FIXED | bits;
 	c->dr[7] &= ~DR7_GD;
+	c->msr.debugctl &= ~DEBUGCTL_BTF;
 }

@@ -17,6 +17,7 @@
 #define DR7_ENABLED 0xffull
 #define DR7_GD BIT64(13)
 #define DR7_FIXED BIT64(10)
+#define DEBUGCTL_BTF BIT64(1) /* IA32_DEBUGCTL: single steps go from branch to branch */
 
 /* cpu::guest_debug: the values of KVM_GUESTDBG_*. */
 #define GUESTDBG_ENABLE BIT(0)
@@ -58,7 +59,7 @@ static inline bool debug_page_watched(const struct cpu *c, u64 page)
 void debug_watch(struct cpu *c, u64 lin, unsigned size, bool write);
 void debug_port(struct cpu *c, u16 port, unsigned size);
 
-/* Takes over DR6 bits as a #DB does (SDM vol. 3, 17.2.3); clears DR7.GD. */
+/* Takes over DR6 bits as a #DB does (SDM vol. 3, 17.2.3); clears DR7.GD, and BTF (17.4.3). */
 void debug_set_dr6(struct cpu *c, u64 bits);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/cr.h"
+#include "cpu/debug.h"
 #include "cpu/pvclock.h"
 #include "cpu/tsc.h"
 
@@ -43,7 +44,6 @@ struct msr_def {
 #define MISC_PEBS_UNAVAIL BIT64(12)
 #define MISC_RO (MISC_EMON | MISC_BTS_UNAVAIL | MISC_PEBS_UNAVAIL)
 #define DEBUGCTL_LBR BIT64(0)
-#define DEBUGCTL_BTF BIT64(1)
 #define HWCR_MC_STATUS_WR_EN BIT64(18)
 #define HWCR_IGNORED (BIT64(3) | BIT64(6) | BIT64(8)) /* TLB cache, flush filter, IGNNE */
 #define DE_CFG_LFENCE_SERIALIZE BIT64(1)
@@ -205,7 +205,7 @@ static int write_misc_enable(struct cpu *c, u64 *field, u32 n, u64 val, bool hos
 	return 0;
 }
 
-/* No last-branch records, no stepping on branches: accepted and not set, which the guest can read back. */
+/* No last-branch records: accepted and not set, which the guest can read back. */
 static int write_debugctl(struct cpu *c, u64 *field, u32 n, u64 val, bool host)
 {
 	(void)c;
@@ -213,7 +213,7 @@ static int write_debugctl(struct cpu *c, u64 *field, u32 n, u64 val, bool host)
 	(void)host;
 	if (val & ~(DEBUGCTL_LBR | DEBUGCTL_BTF))
 		return -EINVAL;
-	*field = 0;
+	*field = val & DEBUGCTL_BTF;
 	return 0;
 }
 

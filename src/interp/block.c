@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "cpu/cr.h"
 #include "mem/tlb.h"
 
 #define INSN_MAX_BYTES 15
@@ -21,10 +22,12 @@ static void seal(struct insn *end)
 	end->fn = block_end;
 }
 
-/* Is [rip, rip + n) within the code segment? Exact, unlike seg::rd_end. */
+/* Is [rip, rip + n) within the code segment, or canonical? Exact, unlike seg::rd_end. */
 static bool code_in_limit(const struct cpu *c, u64 rip, unsigned n)
 {
-	return c->mode == CPU_LONG || rip + n - 1 <= c->seg[SEG_CS].limit;
+	if (c->mode == CPU_LONG)
+		return is_canonical(rip) && is_canonical(rip + n - 1);
+	return rip + n - 1 <= c->seg[SEG_CS].limit;
 }
 
 /* Code that is nowhere in memory: the client would have to fetch it for us, which no KVM client does. */

@@ -75,12 +75,39 @@ static void expire_rf(struct cpu *c)
 	c->rflags &= ~FL_RF;
 }
 
+/* With BTF a single step ends at a taken branch (SDM vol. 3, 17.4.3). */
+static bool branched(const struct cpu *c)
+{
+	const struct insn *i = c->cur;
+
+	if (!i)
+		return true;
+	switch (i->op) {
+	case OP_jmp_rel: /* these may go to the instruction behind them */
+	case OP_jmp_rm:
+	case OP_call_rel:
+	case OP_call_rm:
+	case OP_ret:
+	case OP_jmp_far_ptr:
+	case OP_jmp_far_m:
+	case OP_retf:
+	case OP_iret:
+		return true;
+	default:
+		if ((i->flags & (INSN_REP | INSN_REPNE)) && c->gpr[R_RIP] == c->bp.start)
+			return false; /* an iteration */
+		return c->gpr[R_RIP] != c->bp.start + i->len;
+	}
+}
+
 /* SYSCALL and SYSRET look at the TF that they load, every other instruction at the one it began with. */
 static bool single_stepped(const struct cpu *c)
 {
+	bool tf = c->step & STEP_WAS_TF;
+
 	if (c->cur && (c->cur->op == OP_syscall || c->cur->op == OP_sysret))
-		return c->rflags & FL_TF;
-	return c->step & STEP_WAS_TF;
+		tf = c->rflags & FL_TF;
+	return tf && (!(c->msr.debugctl & DEBUGCTL_BTF) || branched(c));
 }
 
 /* Reports the traps of the instruction that has completed. */

@@ -420,12 +420,9 @@ static u64 iret_mask(const struct cpu *c, unsigned size)
 	return mask;
 }
 
-/* IRET is complete: NMIs may come again, and code that anybody wrote before is seen (SDM vol. 3, 8.3). */
+/* IRET is complete: code that anybody wrote before is seen (SDM vol. 3, 8.3). */
 static int iret_done(struct cpu *c)
 {
-	c->ev.nmi_masked = false;
-	if (c->ev.nmi_pending)
-		cpu_events_changed(c);
 	if (c->code)
 		code_serialize(c);
 	return ST_END;
@@ -579,7 +576,7 @@ static int iret_protected(struct cpu *c, unsigned size)
 	return st ? st : iret_switch(c, v, &d, size);
 }
 
-int far_iret(struct cpu *c, unsigned size)
+static int iret_any(struct cpu *c, unsigned size)
 {
 	if (c->mode == CPU_REAL)
 		return iret_real(c, size);
@@ -588,6 +585,19 @@ int far_iret(struct cpu *c, unsigned size)
 	if (unlikely(c->rflags & FL_NT))
 		return cpu_long_mode(c) ? fault_gp(c, 0) : iret_task(c);
 	return iret_protected(c, size);
+}
+
+/* NMIs may come again, also after an IRET that faults (SDM vol. 3, 6.7.1). */
+int far_iret(struct cpu *c, unsigned size)
+{
+	int st = iret_any(c, size);
+
+	if (unlikely(c->ev.nmi_masked) && st != ST_EXIT) {
+		c->ev.nmi_masked = false;
+		if (c->ev.nmi_pending)
+			cpu_events_changed(c);
+	}
+	return st;
 }
 
 /* ---- instructions ---- */

@@ -72,7 +72,8 @@ HANDLER(do_sysret)
 
 	if (!syscall_exists(c))
 		return fault_ud(c);
-	if (c->cpl || (wide && !is_canonical(c->gpr[RCX])))
+	/* AMD lets the first fetch in ring 3 fault. */
+	if (c->cpl || (wide && !is_canonical(c->gpr[RCX]) && !cpu_has(c, FEAT_AMD)))
 		return fault_gp(c, 0);
 	c->gpr[R_RIP] = wide ? c->gpr[RCX] : (u32)c->gpr[RCX];
 	if (cpu_long_mode(c))

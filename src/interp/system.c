@@ -264,6 +264,42 @@ HANDLER(do_invlpg)
 }
 IMPL_ANY(invlpg, do_invlpg);
 
+enum invpcid_type { INVPCID_ADDRESS, INVPCID_SPACE, INVPCID_ALL, INVPCID_ALL_BUT_GLOBAL, NR_INVPCID_TYPES };
+
+static bool invpcid_ok(const struct cpu *c, u64 type, u64 pcid, u64 lin)
+{
+	if (type >= NR_INVPCID_TYPES || pcid >> 12)
+		return false;
+	if (type <= INVPCID_SPACE && pcid && !(c->cr4 & CR4_PCIDE))
+		return false;
+	return type != INVPCID_ADDRESS || is_canonical(lin);
+}
+
+/* The descriptor is a PCID and a linear address. More is invalidated than need be; global pages too, that is. */
+HANDLER(do_invpcid)
+{
+	u64 type = reg_read(c, i->dst, c->mode == CPU_LONG ? SZ_64 : SZ_32), desc[2];
+	int st;
+
+	if (!cpu_has(c, FEAT_INVPCID))
+		return fault_ud(c);
+	if (c->cpl)
+		return fault_gp(c, 0);
+	st = mem_read(c, i->seg, insn_ea(c, i), desc, sizeof(desc));
+	if (st)
+		return st;
+	if (!invpcid_ok(c, type, desc[0], desc[1]))
+		return fault_gp(c, 0);
+	if (type == INVPCID_ADDRESS)
+		tlb_flush_page(c, desc[1]);
+	else if (type == INVPCID_SPACE && (c->cr4 & CR4_PCIDE))
+		tlb_flush_space(c, c->cr3 & 0xfff, (unsigned)desc[0]);
+	else
+		tlb_flush(c);
+	return serialized(c, ST_OK);
+}
+IMPL_ANY(invpcid, do_invpcid);
+
 /* Guest memory is always coherent: nothing to write back. WBNOINVD decodes to the same. */
 HANDLER(do_wbinvd)
 {
@@ -326,7 +362,7 @@ HANDLER(do_clac)
 }
 IMPL_ANY(clac, do_clac);
 
-/* ---- what no guest of ours has: RSM outside SMM, PCIDs, protection keys ---- */
+/* ---- what no guest of ours has: RSM outside SMM, protection keys ---- */
 
 HANDLER(do_undefined)
 {
@@ -334,6 +370,5 @@ HANDLER(do_undefined)
 	return fault_ud(c);
 }
 IMPL_ANY(rsm, do_undefined);
-IMPL_ANY(invpcid, do_undefined);
 IMPL_ANY(rdpkru, do_undefined);
 IMPL_ANY(wrpkru, do_undefined);

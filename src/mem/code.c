@@ -36,7 +36,7 @@ int code_init(struct cpu *c)
 	m->code.nowhere = &m->nowhere;
 	m->code.arena = arena;
 	m->code.size = ARENA_SIZE;
-	m->code.stamp = 1;
+	m->code.stamp = m->code.last_stamp = m->code.floor = 1;
 	m->code.epoch = 1;
 	c->code = &m->code;
 	return 0;
@@ -77,8 +77,13 @@ static u64 jump_bit(u64 lin)
 
 void code_forget_jumps(struct code_cache *code)
 {
-	code->stamp++;
+	code->stamp = code->floor = ++code->last_stamp;
 	memset(code->jump_pages, 0, sizeof(code->jump_pages));
+}
+
+void code_switch_jumps(struct code_cache *code, u64 stamp)
+{
+	code->stamp = stamp >= code->floor ? stamp : ++code->last_stamp;
 }
 
 void code_forget_jumps_to(struct code_cache *code, u64 lin)

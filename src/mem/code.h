@@ -54,9 +54,10 @@ struct jump_entry {
 
 struct code_cache {
 	u64 epoch;
-	u64 stamp;                    /* jump entries of another stamp are void */
+	u64 stamp;                    /* jump entries of another stamp are void, or another address space's (tlb.c) */
+	u64 last_stamp, floor;        /* the last one given out; those below floor are void for good */
 	struct jump_entry *jump;      /* [1 << JUMP_BITS] */
-	u64 jump_pages[16];           /* a bit for each (hashed) linear page that has a jump entry of this stamp */
+	u64 jump_pages[16];           /* a bit for each (hashed) linear page that has a jump entry */
 	struct code_page **hash;      /* [1 << CODE_HASH_BITS] */
 	u8 *arena;
 	size_t used, size;
@@ -74,6 +75,8 @@ void code_flush(struct cpu *c);
 /* Linear addresses may mean other code now: all of them, or those in one page. */
 void code_forget_jumps(struct code_cache *code);
 void code_forget_jumps_to(struct code_cache *code, u64 lin);
+/* Another address space: its jumps have that stamp, if it is not void; 0 for one without any. */
+void code_switch_jumps(struct code_cache *code, u64 stamp);
 /* Enters where lin leads. */
 void code_remember_jump(struct code_cache *code, struct jump_entry *j, u64 lin, u64 key, struct block *b);
 

@@ -167,6 +167,9 @@ int seg_check(struct cpu *c, unsigned seg, u64 ea, u64 size, enum mem_access how
 int tlb_init(struct cpu *c); /* allocates; 0 or -ENOMEM */
 void tlb_free(struct cpu *c);
 void tlb_flush(struct cpu *c);              /* all of it */
+/* CR4.PCIDE: another address space, with what the TLB still has of it (keep), or anew. */
+void tlb_switch(struct cpu *c, unsigned from, unsigned to, bool keep);
+void tlb_flush_space(struct cpu *c, unsigned current, unsigned pcid); /* all of a PCID */
 void tlb_flush_page(struct cpu *c, u64 lin); /* INVLPG: also the whole large page around it */
 
 /*

@@ -15,7 +15,7 @@ int tlb_init(struct cpu *c)
 	c->tlb = os_alloc(TLB_BYTES);
 	if (!c->tlb)
 		return -ENOMEM;
-	c->tlb_gen = 1;
+	c->tlb_gen = c->spaces.last = c->spaces.floor = 1;
 	c->tlb_cur = c->tlb + c->mmu * TLB_SIZE;
 	return 0;
 }
@@ -26,17 +26,69 @@ void tlb_free(struct cpu *c)
 	c->tlb = c->tlb_cur = NULL;
 }
 
+/*
+ * A generation is an address space as it was between two flushes. Those of PCIDs that are not current are kept in
+ * cpu::spaces, and are current again after a MOV to CR3 with bit 63 (SDM vol. 3, 4.10.1). Entries of global pages are
+ * not shared between them: that is allowed, and INVLPG finds all entries for an address, of whatever generation.
+ */
+static void new_generation(struct cpu *c)
+{
+	if (c->spaces.last == TLB_GEN_MAX) {
+		memset(c->tlb, 0, TLB_BYTES);
+		memset(&c->spaces, 0, sizeof(c->spaces));
+		memset(&c->large, 0, sizeof(c->large));
+	}
+	c->tlb_gen = ++c->spaces.last;
+}
+
 void tlb_flush(struct cpu *c)
 {
 	if (!c->tlb)
 		return;
-	if (++c->tlb_gen > TLB_GEN_MAX) {
-		memset(c->tlb, 0, TLB_BYTES);
-		c->tlb_gen = 1;
-	}
+	new_generation(c);
+	c->spaces.floor = (u16)c->tlb_gen;
 	memset(&c->large, 0, sizeof(c->large));
 	if (c->code)
 		code_forget_jumps(c->code);
+}
+
+static unsigned space_slot(const struct cpu *c, unsigned pcid)
+{
+	/* Linux uses small numbers, and for page-table isolation the same ones with bit 11 set. */
+	return (pcid ^ pcid >> 8) % ARRAY_SIZE(c->spaces.kept);
+}
+
+void tlb_switch(struct cpu *c, unsigned from, unsigned to, bool keep)
+{
+	u64 stamp = 0;
+	unsigned n;
+
+	if (!c->tlb)
+		return;
+	n = space_slot(c, from);
+	c->spaces.kept[n].pcid = (u16)from;
+	c->spaces.kept[n].gen = (u16)c->tlb_gen;
+	c->spaces.kept[n].stamp = c->code ? c->code->stamp : 0;
+	n = space_slot(c, to);
+	if (keep && c->spaces.kept[n].pcid == to && c->spaces.kept[n].gen >= c->spaces.floor &&
+	    c->spaces.kept[n].gen) {
+		c->tlb_gen = c->spaces.kept[n].gen;
+		stamp = c->spaces.kept[n].stamp;
+	} else {
+		new_generation(c);
+	}
+	/* Whichever space is current has no other copy of its generation, lest a flush of it be undone. */
+	c->spaces.kept[n].gen = 0;
+	if (c->code)
+		code_switch_jumps(c->code, stamp);
+}
+
+void tlb_flush_space(struct cpu *c, unsigned current, unsigned pcid)
+{
+	if (pcid == current)
+		tlb_switch(c, current, pcid, false);
+	else if (c->spaces.kept[space_slot(c, pcid)].pcid == pcid)
+		c->spaces.kept[space_slot(c, pcid)].gen = 0;
 }
 
 /* ---- large pages: they are in here as their 4 KiB pieces ---- */

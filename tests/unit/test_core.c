@@ -218,6 +218,36 @@ static void unmapped_page_faults(void **state)
 	flat_free(f);
 }
 
+/* Behind the lower half of the addresses there is nothing: #GP, and no page that only looks the same. */
+static void code_ends_with_the_canonical(void **state)
+{
+	static const u64 starts[] = { BIT64(47), BIT64(47) - 1, BIT64(47) - 2 };
+	struct flat *f = flat_new(MEM);
+	struct cpu *c = &f->cpu;
+	u64 *pml4;
+
+	(void)state;
+	flat_long(f, 0);
+	pml4 = (u64 *)(f->mem + c->cr3);
+	pml4[255] = pml4[256] = pml4[0]; /* the page above the end, and the last 2 MiB below it */
+	((u64 *)(f->mem + c->cr3 + PAGE_SIZE))[511] = ((u64 *)(f->mem + c->cr3 + PAGE_SIZE))[0];
+	((u64 *)(f->mem + c->cr3 + 2 * PAGE_SIZE))[511] = 0x87;
+	PUT(f, 0x1ffffe, 0x90, 0x90); /* nop; nop */
+	for (unsigned n = 0; n < ARRAY_SIZE(starts); n++) {
+		c->gpr[R_RIP] = starts[n];
+		c->idt.limit = 0;
+		assert_int_equal(interp_run(c), EXIT_SHUTDOWN);
+		assert_int_equal(c->gpr[R_RIP], BIT64(47));
+		assert_int_equal(c->fault.vector, VEC_GP);
+	}
+	code_serialize(c);
+	PUT(f, 0x1ffffe, 0x90, 0xb0); /* mov al, imm8, across the end */
+	c->gpr[R_RIP] = BIT64(47) - 2;
+	assert_int_equal(interp_run(c), EXIT_SHUTDOWN);
+	assert_int_equal(c->gpr[R_RIP], BIT64(47) - 1);
+	flat_free(f);
+}
+
 static void tlb_generations_wrap(void **state)
 {
 	struct flat *f = flat_new(MEM);
@@ -250,6 +280,7 @@ int main(void)
 		cmocka_unit_test(alias_of_code),
 		cmocka_unit_test(kick_ends_a_loop),
 		cmocka_unit_test(unmapped_page_faults),
+		cmocka_unit_test(code_ends_with_the_canonical),
 		cmocka_unit_test(tlb_generations_wrap),
 	};
 

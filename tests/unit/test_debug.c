@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "cpu/msr.h"
 #include "interp/debug.h"
 #include "machine.h"
 
@@ -261,6 +262,33 @@ static void client_breakpoints(void **state)
 	flat_free(f);
 }
 
+/* DEBUGCTL.BTF: from one taken branch to the next, and once only (SDM vol. 3, 17.4.3). */
+static void trap_at_branches(void **state)
+{
+	struct flat *f = debug_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	/* nop; rep stosb; cmp eax, eax; jnz .; jz 1f; nop; 1: nop; jmp 2f; 2: hlt */
+	PUT(f, CODE, 0x90, 0xf3, 0xaa, 0x39, 0xc0, 0x75, 0xfe, 0x74, 0x01, 0x90, 0x90, 0xeb, 0x00, 0xf4);
+	c->gpr[RCX] = 3;
+	c->gpr[RDI] = 0xc000;
+	assert_int_equal(cpu_msr_write(c, 0x1d9, DEBUGCTL_BTF, false), 0);
+	cpu_set_rflags(c, cpu_rflags(c) | FL_TF);
+	assert_int_equal(trapped(f), CODE + 10);
+	assert_int_equal(c->dr[6], DR6_FIXED | DR6_BS);
+	assert_int_equal(c->msr.debugctl, 0);
+	assert_int_equal(cpu_msr_write(c, 0x1d9, DEBUGCTL_BTF, false), 0);
+	back(f, 0);
+	assert_int_equal(trapped(f), CODE + 13); /* a jump to the next instruction is one, too */
+	c->gpr[R_RIP] = CODE;
+	c->gpr[RCX] = 1;
+	c->dr[6] = DR6_FIXED;
+	cpu_set_rflags(c, cpu_rflags(c) | FL_TF);
+	assert_int_equal(trapped(f), CODE + 1); /* BTF is off again */
+	flat_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +296,7 @@ int main(void)
 		cmocka_unit_test(trap_flag_and_mov_ss),
 		cmocka_unit_test(trap_flag_and_int),
 		cmocka_unit_test(trap_each_iteration),
+		cmocka_unit_test(trap_at_branches),
 		cmocka_unit_test(code_breakpoint),
 		cmocka_unit_test(watchpoint),
 		cmocka_unit_test(watchpoint_at_mov_ss),

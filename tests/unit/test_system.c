@@ -109,7 +109,23 @@ static void control_registers(void **state)
 	DONE(&t, 0x0f, 0x20, 0xe0); /* mov rax, cr4 */
 	assert_int_equal(c->gpr[RAX], c->cr4);
 	c->gpr[RAX] |= CR4_PCIDE;
-	FAULTS(&t, VEC_GP, 0x0f, 0x22, 0xe0); /* mov cr4, rax */
+	c->cr3 |= 1;
+	FAULTS(&t, VEC_GP, 0x0f, 0x22, 0xe0); /* mov cr4, rax: the PCID has to be 0 then */
+	c->cr3 &= ~0xfffull;
+	c->feat &= ~FEAT_PCID;
+	FAULTS(&t, VEC_GP, 0x0f, 0x22, 0xe0);
+	c->feat |= FEAT_PCID;
+	DONE(&t, 0x0f, 0x22, 0xe0);
+	c->gpr[RAX] = c->cr3 | BIT64(63) | 0xfff;
+	DONE(&t, 0x0f, 0x22, 0xd8); /* mov cr3, rax */
+	assert_int_equal(c->cr3 >> 63, 0);
+	assert_int_equal(c->cr3 & 0xfff, 0xfff);
+	c->gpr[RAX] = c->cr3 | BIT64(62);
+	FAULTS(&t, VEC_GP, 0x0f, 0x22, 0xd8);
+	c->gpr[RAX] = c->cr4 & ~CR4_PCIDE;
+	DONE(&t, 0x0f, 0x22, 0xe0);
+	c->gpr[RAX] = c->cr3 | BIT64(63);
+	FAULTS(&t, VEC_GP, 0x0f, 0x22, 0xd8); /* reserved without PCIDs */
 	c->gpr[RAX] = 7;
 	DONE(&t, 0x44, 0x0f, 0x22, 0xc0); /* mov cr8, rax */
 	assert_int_equal(c->cr8, 7);
@@ -347,7 +363,12 @@ static void syscall_and_back(void **state)
 	assert_int_equal(c->gpr[R_RIP], 0xffffffff80002000);
 	assert_int_equal(c->mode, CPU_LONG);
 	c->gpr[RCX] = BIT64(47);
+	c->feat ^= FEAT_AMD | FEAT_INTEL;
 	FAULTS(&t, VEC_GP, 0x48, 0x0f, 0x07);
+	c->feat ^= FEAT_AMD | FEAT_INTEL;
+	DONE(&t, 0x48, 0x0f, 0x07); /* AMD's faults in ring 3 */
+	assert_int_equal(c->cpl, 3);
+	assert_int_equal(c->gpr[R_RIP], BIT64(47));
 	c->efer &= ~EFER_SCE;
 	FAULTS(&t, VEC_UD, 0x0f, 0x05);
 	end(&t);
