@@ -103,20 +103,41 @@ static bool remove_range(unsigned first, unsigned last)
 	return ours;
 }
 
+/* The numbers that we keep are passed over. */
+static int close_between(unsigned first, unsigned last, int flags)
+{
+	int ret = 0, kept;
+
+	while (!ret && first <= INT_MAX && (kept = kvm_fd_next_reserved((int)first)) >= 0 && (unsigned)kept <= last) {
+		unsigned end = (unsigned)kept + !kvm_fd_reserved(kept); /* it may be something else by now */
+
+		if (first < end)
+			ret = next()->close_range_(first, end - 1, flags);
+		first = (unsigned)kept + 1;
+	}
+	return ret || first > last ? ret : next()->close_range_(first, last, flags);
+}
+
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
-	bool ours = !(flags & CLOSE_RANGE_CLOEXEC) && remove_range(first, last);
-	int ret = next()->close_range_(first, last, flags);
+	bool ours;
+	int ret;
 
+	if (first > last || (flags & CLOSE_RANGE_CLOEXEC))
+		return next()->close_range_(first, last, flags);
+	ours = remove_range(first, last);
+	ret = close_between(first, last, flags);
 	collect(ours);
 	return ret;
 }
 
 EXPORT void closefrom(int first)
 {
-	bool ours = remove_range(first < 0 ? 0 : (unsigned)first, UINT_MAX);
+	unsigned from = first < 0 ? 0 : (unsigned)first;
+	bool ours = remove_range(from, UINT_MAX);
 
-	next()->closefrom_(first);
+	if (close_between(from, UINT_MAX, 0))
+		next()->closefrom_(first); /* a kernel without close_range() */
 	collect(ours);
 }
 
@@ -133,9 +154,18 @@ EXPORT int dup(int fd)
 	return copied(fd, next()->dup_(fd));
 }
 
+/* Something else comes to be `to`: was it ours? */
+static bool replace(int from, int to)
+{
+	if (from == to || next()->fcntl64_(from, F_GETFD) < 0)
+		return false;
+	kvm_fd_make_room(to);
+	return fd_remove(to);
+}
+
 EXPORT int dup2(int from, int to)
 {
-	bool ours = from != to && fd_remove(to);
+	bool ours = replace(from, to);
 	int ret = copied(from, next()->dup2_(from, to));
 
 	if (ret < 0 && ours)
@@ -147,7 +177,7 @@ EXPORT_ALIAS(__dup2, dup2);
 
 EXPORT int dup3(int from, int to, int flags)
 {
-	bool ours = from != to && fd_remove(to);
+	bool ours = replace(from, to);
 	int ret = copied(from, next()->dup3_(from, to, flags));
 
 	if (ret < 0 && ours)

@@ -43,6 +43,7 @@ static struct {
 	u32 readers;
 	u32 unfinished; /* something waits for a reference or a reader to go away */
 	u32 count;
+	u32 created; /* since the last kvm_collect_sometimes() that did */
 	struct obj *hash[HASH_SIZE];
 	struct obj *limbo; /* systems and VMs that only late readers may still see */
 
@@ -229,7 +230,7 @@ int kvm_open(int flags)
 		fd = os_guard_init();
 	if (fd)
 		return fd;
-	kvm_collect();
+	kvm_collect_sometimes();
 	o = os_alloc(sizeof(*o));
 	if (!o)
 		return -ENOMEM;
@@ -425,6 +426,42 @@ bool kvm_fd_reserved(int fd)
 	return ret;
 }
 
+int kvm_fd_next_reserved(int from)
+{
+	int next = -1;
+
+	if (!__atomic_load_n(&table.count, __ATOMIC_RELAXED) || table_ready())
+		return -1;
+	__atomic_fetch_add(&table.readers, 1, __ATOMIC_SEQ_CST);
+	for (unsigned n = 0; n < HASH_SIZE; n++)
+		for (struct obj *o = __atomic_load_n(&table.hash[n], __ATOMIC_ACQUIRE); o;
+		     o = __atomic_load_n(&o->next, __ATOMIC_ACQUIRE))
+			if (o->fd >= from && (next < 0 || o->fd < next))
+				next = o->fd;
+	__atomic_fetch_sub(&table.readers, 1, __ATOMIC_SEQ_CST);
+	return next;
+}
+
+void kvm_fd_make_room(int fd)
+{
+	struct stat st;
+	struct obj *o;
+	int elsewhere;
+
+	if (!kvm_fd_reserved(fd))
+		return;
+	table_lock();
+	o = os_fstat(fd, &st) ? NULL : find(&st);
+	if (o && o->fd == fd) {
+		elsewhere = fd_reserve(fd);
+		if (elsewhere >= 0)
+			o->fd = elsewhere;
+	}
+	table_unlock();
+	if (o)
+		obj_put(o);
+}
+
 /* ---- the end ---- */
 
 /* Is the client's file still open? If our own was closed behind our back nobody can tell, and the object stays. */
@@ -538,4 +575,12 @@ void kvm_collect(void)
 			os_free(free, sizeof(*free));
 		free = next;
 	}
+}
+
+void kvm_collect_sometimes(void)
+{
+	if (__atomic_add_fetch(&table.created, 1, __ATOMIC_RELAXED) < __atomic_load_n(&table.count, __ATOMIC_RELAXED) / 4)
+		return;
+	__atomic_store_n(&table.created, 0, __ATOMIC_RELAXED);
+	kvm_collect();
 }

@@ -14,8 +14,13 @@ int kvm_open(int flags);
 /* Does fd belong to an object of ours? For the preloaded library: fstat() of /dev/kvm, close(). */
 enum obj_class kvm_fd_class(int fd);
 
-/* Is this fd number one that ukvm keeps for itself? close() and close_range() should pass it over. */
+/*
+ * Is this fd number one that ukvm keeps for itself? close() and close_range() should pass it over. Which is the next
+ * such number, or -1. And before dup2() puts something else there, make room.
+ */
 bool kvm_fd_reserved(int fd);
+int kvm_fd_next_reserved(int from);
+void kvm_fd_make_room(int fd);
 
 /*
  * From now on kvm_fd_forget() is called before an fd number may become something else: close(), dup2() and the like.
@@ -26,9 +31,11 @@ void kvm_fd_forget(int fd);
 
 /*
  * Frees what no fd and no mapping reaches any more. To be called after a close() or munmap() of something that may be
- * ours, and done by every create. An object that an ioctl is using is freed when that returns.
+ * ours. An object that an ioctl is using is freed when that returns. Creating objects calls the other one, for those
+ * whose end nobody announces: so there are never many of them, and a create does not get slower with every object.
  */
 void kvm_collect(void);
+void kvm_collect_sometimes(void);
 
 /*
  * The object of fd, with a reference that obj_put() gives back. 0; -EBADF; -ENOTTY: not ours; -EIO: ours, but of

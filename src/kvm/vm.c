@@ -63,7 +63,7 @@ int sys_create_vm(struct obj *o, void *arg)
 	(void)o;
 	if (arg)
 		return -EINVAL; /* one type of machine */
-	kvm_collect();
+	kvm_collect_sometimes();
 	vm = os_alloc(sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;
@@ -164,7 +164,7 @@ int vm_create_vcpu(struct vm *vm, void *arg)
 	u64 id = (u32)(uintptr_t)arg;
 	int ret;
 
-	kvm_collect();
+	kvm_collect_sometimes();
 	os_lock(&vm->lock);
 	ret = check_id(vm, id);
 	if (!ret)

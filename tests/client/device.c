@@ -288,10 +288,19 @@ static void test_descriptors(void)
 	CHECK_ERRNO(ioctl(vm, KVM_CREATE_VCPU, 0), EBADF);
 }
 
+static int open_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 2048; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
 /* What ukvm keeps open for itself survives a client that closes everything it does not know. */
 static void test_closes_all(void)
 {
-	int vm, fd = open("/dev/kvm", O_RDWR), vcpu;
+	int before = open_fds(), fd = open("/dev/kvm", O_RDWR), vm, vcpu;
 	struct kvm_regs regs;
 
 	vm = ioctl(fd, KVM_CREATE_VM, 0);
@@ -303,9 +312,16 @@ static void test_closes_all(void)
 	CHECK(!ioctl(vcpu, KVM_GET_REGS, &regs));
 	closefrom(vcpu + 1);
 	CHECK(!ioctl(vcpu, KVM_GET_REGS, &regs));
+	CHECK(!syscall(SYS_close_range, vcpu + 1, ~0u, 0));
+	for (int n = 500; n < 600; n++)
+		CHECK(dup2(0, n) == n);
+	CHECK_ERRNO(dup2(-1, 600), EBADF);
+	CHECK(!close_range(500, 599, 0));
+	CHECK(!ioctl(vcpu, KVM_GET_REGS, &regs));
 	CHECK(ioctl(vm, KVM_CREATE_VCPU, 1) >= 0);
 	CHECK(is_kvm(open("/dev/kvm", O_RDWR)));
 	closefrom(fd);
+	CHECK(open_fds() == before); /* and it goes when the client's are closed */
 }
 
 /* A child that closes descriptors before exec, in its own memory or in ours (vfork), closes them for itself alone. */

@@ -41,6 +41,7 @@ static void real_mode_loop(void **state)
 static void long_mode_memory(void **state)
 {
 	struct flat *f = flat_new(MEM);
+	u64 stored;
 
 	(void)state;
 	/* mov [rdi], rax; mov rbx, [rdi+4]; add qword [rdi], 1; hlt */
@@ -50,7 +51,8 @@ static void long_mode_memory(void **state)
 	f->cpu.gpr[RDI] = 0x2ffc; /* the store crosses a page */
 	run_to_hlt(f);
 	assert_int_equal(f->cpu.gpr[RBX], 0x11223344);
-	assert_int_equal(*(u64 *)(f->mem + 0x2ffc), 0x1122334455667789);
+	memcpy(&stored, f->mem + 0x2ffc, sizeof(stored));
+	assert_int_equal(stored, 0x1122334455667789);
 	flat_free(f);
 }
 
