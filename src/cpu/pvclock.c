@@ -66,7 +66,7 @@ u64 pvclock_ns(const struct cpu *c)
 	return host_clock_ns() + (u64)c->clock_offset;
 }
 
-/* The writer's half of the version protocol: odd, contents, even. */
+/* The writer's half of the version protocol: odd, contents, even. Stores stay in order here, but for the compiler. */
 static int publish(struct cpu *c, u64 gpa, void *info, u32 size)
 {
 	u32 version, odd, even;
@@ -76,10 +76,10 @@ static int publish(struct cpu *c, u64 gpa, void *info, u32 size)
 	even = odd + 1;
 	if (!st)
 		st = phys_write(c, gpa, &odd, sizeof(odd));
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (!st)
 		st = phys_write(c, gpa + sizeof(version), (u8 *)info + sizeof(version), size - sizeof(version));
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (!st)
 		st = phys_write(c, gpa, &even, sizeof(even));
 	return st;
