@@ -135,6 +135,7 @@ def main():
     p.add_argument("--verbose", action="store_true", help="show the guests' consoles")
     p.add_argument("--json", action="store_true", help="print JSON instead of the table")
     args = p.parse_args()
+    args.build = os.path.abspath(args.build)
     try:
         runs = measure(args)
     except Silence as e:

@@ -16,7 +16,8 @@ enum gpr {
 	RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI,
 	R8, R9, R10, R11, R12, R13, R14, R15,
 	R_ZERO, /* always 0: "no base", "no index" */
-	R_RIP,  /* while an instruction executes: the address of the next one */
+	R_RIP,  /* while an instruction executes by insn::fn: the address of the next one */
+	R_BLOCK, /* RIP at the start of the block that runs */
 	NR_GPR,
 };
 
@@ -265,7 +266,7 @@ struct cpu {
 	u64 rflags;         /* all other flags; status bits are 0. See cpu_rflags(), cpu_set_rflags() */
 	u32 attn;
 	u32 tlb_gen;        /* 1..4095 */
-	struct tlb_entry *tlb_cur; /* of the current mmu_index */
+	struct tlb_entry *tlb_cur; /* of the current mmu_index; see cpu_update_mode() */
 	const struct insn *cur;    /* the instruction that executes */
 	u64 lin_mask;       /* ~0 in 64-bit mode, 0xffffffff else */
 	struct seg seg[NR_SEG_ALL];
@@ -308,7 +309,7 @@ struct cpu {
 	u8 clock_due;       /* CLOCK_*: what pvclock_update() has to write for the guest */
 
 	/* The engine's own */
-	struct tlb_entry *tlb;         /* [NR_MMU][TLB_SIZE] */
+	struct tlb_entry *tlb;         /* [NR_MMU + 1][TLB_SIZE]; the last is always empty */
 	struct {
 		u64 mib4[8]; /* a bit for each 4 MiB (hashed) that may have pieces of a 2 or 4 MiB page in the TLB */
 		u64 gib;     /* likewise for each GiB and 1 GiB pages */

@@ -81,6 +81,12 @@ static bool alignment_checked(const struct cpu *c)
 	return c->cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & FL_AC);
 }
 
+/* The soft TLB that accesses without a segment's checks look at: an empty one if each access has to be looked at. */
+static struct tlb_entry *current_tlb(const struct cpu *c)
+{
+	return c->tlb ? c->tlb + (alignment_checked(c) ? NR_MMU : c->mmu) * TLB_SIZE : NULL;
+}
+
 /*
  * All that makes one RIP mean different code: how it is decoded, whose pages are fetched, and CS. A limit is 20 bits
  * and a granularity, so that base and limit fit beside the rest.
@@ -147,7 +153,7 @@ void cpu_update_mode(struct cpu *c)
 	c->lin_mask = c->mode == CPU_LONG ? ~0ull : 0xffffffff;
 	c->paging = current_paging(c);
 	c->mmu = current_mmu(c);
-	c->tlb_cur = c->tlb ? c->tlb + c->mmu * TLB_SIZE : NULL;
+	c->tlb_cur = current_tlb(c);
 	c->fpu_trap = fpu_trap_bits(c->cr0, c->cr4, c->fpu.xcr0);
 	c->code_key = current_code_key(c);
 	update_segs(c);
@@ -174,7 +180,7 @@ void cpu_set_ac(struct cpu *c, bool on)
 {
 	c->rflags = on ? c->rflags | FL_AC : c->rflags & ~FL_AC;
 	c->mmu = current_mmu(c);
-	c->tlb_cur = c->tlb ? c->tlb + c->mmu * TLB_SIZE : NULL;
+	c->tlb_cur = current_tlb(c);
 }
 
 /* ---- RESET ---- */

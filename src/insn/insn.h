@@ -11,7 +11,7 @@
 struct cpu;
 struct insn;
 
-/* Executes one instruction; returns an enum status. RIP already points behind the instruction. */
+/* Executes instructions; returns an enum status. See insn::fn and insn::run for what is so before and after. */
 typedef int (*insn_fn)(struct cpu *c, const struct insn *i);
 
 /* Operations are named by their Intel mnemonic in lower case: OP_add, OP_movsx, OP_paddd, OP_fld, OP_jnz ... */
@@ -75,17 +75,20 @@ enum insn_flag {
 /*
  * General-purpose registers are byte offsets into cpu::gpr: 8 * number, plus one for AH, CH, DH, BH; so a handler for
  * bytes needs no case for REX. base and index use the same offsets; R_ZERO and R_RIP (cpu.h) serve as "none" and
- * RIP-relative. All other registers (segment, control, debug, x87 stack, MMX, XMM) are plain numbers.
+ * RIP-relative (R_BLOCK instead of R_RIP where insn::run is set). All other registers (segment, control, debug, x87
+ * stack, MMX, XMM) are plain numbers.
  *
  * For far pointers (ptr16:16, ptr16:32) imm is offset | selector << 32; for ENTER imm16 | imm8 << 16; for relative
  * branches the sign-extended displacement; for moffs (OP_mov_moffs) the absolute offset. Immediates are sign-extended
  * to 64 bits where the operand is wider than the immediate.
  */
 struct insn {
-	insn_fn fn;
+	insn_fn fn;  /* executes this one instruction: RIP already points behind it */
+	insn_fn run; /* executes it and those that follow in its block, see interp/thread.h; only in blocks */
 	u64 imm;
 	s32 disp;
 	u16 op;    /* enum op */
+	u16 end;   /* in a block: its end, in bytes from the block's start */
 	u8 len;    /* bytes, 1 to 15; 0 only in an engine's own pseudo-instructions */
 	u8 form;   /* enum form */
 	u8 size;   /* enum opsize: of the operation, after prefixes and 64-bit defaults */
@@ -98,7 +101,7 @@ struct insn {
 	u8 vex;    /* VEX/EVEX: L in bits 1:0; bit 7 set if the encoding was VEX, bit 6 if EVEX */
 	u8 feature;  /* enum insn_feature (feature.h): what the host must have to execute this natively */
 	u8 opcode;   /* the last opcode byte; x87 instructions remember it */
-	u8 spare[2]; /* EVEX mask, rounding, broadcast */
+	/* 48 bytes, and thousands of them in the cache; EVEX's mask, rounding and broadcast would want two more. */
 };
 
 /* How to decode: the mode of the code segment. */

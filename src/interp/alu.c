@@ -90,15 +90,15 @@ INLINE int test_mi(struct cpu *c, const struct insn *i, unsigned size, void *p, 
 	REG_CORE(name##_reg, mnem, FL, SOURCE)									       \
 	MEM_CORE(name##_mem, mnem, FL, SOURCE)									       \
 	MEM_CORE(name##_lock, "lock " mnem, FL, SOURCE)								       \
-	STAMP(name, RR, alu_rr, name##_reg)									       \
+	STAMP_REG(name, RR, alu_rr, name##_reg)									       \
 	STAMP_MEM(name, RM, USE_LOAD, alu_rm, name##_reg)							       \
-	STAMP(name, RI, alu_ri, name##_reg)									       \
+	STAMP_REG(name, RI, alu_ri, name##_reg)									       \
 	STAMP_MEM(name, MR, USE_UPDATE, alu_mr, name##_mem)							       \
 	STAMP_MEM(name, MI, USE_UPDATE, alu_mi, name##_mem)							       \
 	STAMP_MEM(name, LMR, USE_UPDATE, alu_mr, name##_lock)							       \
 	STAMP_MEM(name, LMI, USE_UPDATE, alu_mi, name##_lock)							       \
-	IMPL_TABLE(name, ROW(name, RR), ROW(name, RM), ROW(name, RI), ROW(name, MR), ROW(name, MI), ROW(name, LMR),    \
-		   ROW(name, LMI))
+	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RM), RUN_ROW(name, RI), RUN_ROW(name, MR), RUN_ROW(name, MI), RUN_ROW(name, LMR),    \
+		   RUN_ROW(name, LMI))
 
 ALU2(add, "add", NONE);
 ALU2(or, "or", NONE);
@@ -110,12 +110,12 @@ ALU2(xor, "xor", NONE);
 
 #define COMPARE(name, mnem)											       \
 	REG_CORE(name##_reg, mnem, NONE, SOURCE)								       \
-	STAMP(name, RR, test_rr, name##_reg)									       \
+	STAMP_REG(name, RR, test_rr, name##_reg)									       \
 	STAMP_MEM(name, RM, USE_LOAD, test_rm, name##_reg)							       \
-	STAMP(name, RI, test_ri, name##_reg)									       \
+	STAMP_REG(name, RI, test_ri, name##_reg)									       \
 	STAMP_MEM(name, MR, USE_LOAD, test_mr, name##_reg)							       \
 	STAMP_MEM(name, MI, USE_LOAD, test_mi, name##_reg)							       \
-	IMPL_TABLE(name, ROW(name, RR), ROW(name, RM), ROW(name, RI), ROW(name, MR), ROW(name, MI))
+	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RM), RUN_ROW(name, RI), RUN_ROW(name, MR), RUN_ROW(name, MI))
 
 COMPARE(cmp, "cmp");
 COMPARE(test, "test");
@@ -124,10 +124,10 @@ COMPARE(test, "test");
 	REG_CORE(name##_reg, mnem, FL, NO_SOURCE)								       \
 	MEM_CORE(name##_mem, mnem, FL, NO_SOURCE)								       \
 	MEM_CORE(name##_lock, "lock " mnem, FL, NO_SOURCE)							       \
-	STAMP(name, R, alu_r, name##_reg)									       \
+	STAMP_REG(name, R, alu_r, name##_reg)									       \
 	STAMP_MEM(name, M, USE_UPDATE, alu_m, name##_mem)							       \
 	STAMP_MEM(name, LM, USE_UPDATE, alu_m, name##_lock)							       \
-	IMPL_TABLE(name, ROW(name, R), ROW(name, M), ROW(name, LM))
+	IMPL_TABLE(name, RUN_ROW(name, R), RUN_ROW(name, M), RUN_ROW(name, LM))
 
 ALU1(inc, "inc", CARRY);
 ALU1(dec, "dec", CARRY);

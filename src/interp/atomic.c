@@ -216,7 +216,7 @@ HANDLER(cmpxchg16b_LM)
 	return cmpxchg16b(c, i, cmpxchg16b_lock);
 }
 
-IMPL_TABLE(cmpxchg8b, [FORM_M] = { [SZ_64] = cmpxchg8b_M }, [FORM_LM] = { [SZ_64] = cmpxchg8b_LM });
+IMPL_TABLE(cmpxchg8b, [FORM_M] = { [SZ_64] = { cmpxchg8b_M } }, [FORM_LM] = { [SZ_64] = { cmpxchg8b_LM } });
 
 /* Its operand size, 128 bits, has no column in the table. */
 HANDLER(do_cmpxchg16b)

@@ -302,7 +302,8 @@ HANDLER(crc32_RM)
 	REG64(c, i->dst) = crc32c(REG64(c, i->dst), s, i->src2);
 	return ST_OK;
 }
-IMPL_TABLE(crc32, [FORM_RR] = { NULL, NULL, crc32_RR, crc32_RR }, [FORM_RM] = { NULL, NULL, crc32_RM, crc32_RM });
+IMPL_TABLE(crc32, [FORM_RR] = { { NULL }, { NULL }, { crc32_RR }, { crc32_RR } },
+	   [FORM_RM] = { { NULL }, { NULL }, { crc32_RM }, { crc32_RM } });
 
 /* ---- RDRAND, RDSEED: all status flags are written; CF tells success, the result is 0 without ---- */
 #define RANDOM_CASE(bits, text)											       \

@@ -8,20 +8,6 @@
 
 #define INSN_MAX_BYTES 15
 
-/* Ends a block that ran off its last instruction. */
-static int block_end(struct cpu *c, const struct insn *i)
-{
-	(void)c;
-	(void)i;
-	return ST_END;
-}
-
-static void seal(struct insn *end)
-{
-	memset(end, 0, sizeof(*end));
-	end->fn = block_end;
-}
-
 /* Is [rip, rip + n) within the code segment, or canonical? Exact, unlike seg::rd_end. */
 static bool code_in_limit(const struct cpu *c, u64 rip, unsigned n)
 {
@@ -89,8 +75,8 @@ static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **o
 		return decode_fault(c, len);
 	if (!code_in_limit(c, c->gpr[R_RIP], (unsigned)len))
 		return fault_gp(c, 0);
-	b->insn[0].fn = interp_bind(&b->insn[0]);
-	seal(&b->insn[1]);
+	interp_bind_block(&b->insn[0], (unsigned)len);
+	interp_bind_end(&b->insn[1], (unsigned)len);
 	b->page = NULL;
 	b->n = 1;
 	b->bytes = (u16)len;
@@ -135,8 +121,8 @@ static unsigned decode_run(struct cpu *c, struct code_page *p, unsigned off, str
 			break;
 		}
 		p->lines |= lines_of(at, (unsigned)len);
-		insn[n].fn = interp_bind(&insn[n]);
 		at += (unsigned)len;
+		interp_bind_block(&insn[n], at - off);
 		if (insn[n++].flags & INSN_END)
 			break;
 	}
@@ -161,7 +147,7 @@ static int build_block(struct cpu *c, struct code_page *p, unsigned off, struct 
 	b = block_alloc(c->code, n + 1);
 	if (!b)
 		return ST_AGAIN;
-	seal(&insn[n]);
+	interp_bind_end(&insn[n], bytes);
 	memcpy(b->insn, insn, (n + 1) * sizeof(insn[0]));
 	b->off = (u16)off;
 	b->bytes = (u16)bytes;

@@ -2,6 +2,35 @@
 /* Near branches. A block ends at each of them, taken or not. The target is checked before anything is committed. */
 #include "interp/impl.h"
 
+/*
+ * With a twin for insn::run where the operand is of 64 bits, and the stack flat therefore. They end the block, but for a
+ * soft TLB miss of the operand.
+ */
+#define STAMP_BRANCH_RUN(name, form, tmpl, ...)									       \
+	HANDLER(name##_##form##_64_run)										       \
+	{													       \
+		thread_begin(c, i);										       \
+		return tmpl(c, i, SZ_64, ##__VA_ARGS__);							       \
+	}
+#define STAMP_BRANCH(name, form, tmpl, ...)									       \
+	STAMP_WORDS(name, form, tmpl, ##__VA_ARGS__)								       \
+	STAMP_BRANCH_RUN(name, form, tmpl, ##__VA_ARGS__)
+#define STAMP_BRANCH_MEM(name, form, tmpl)									       \
+	STAMP_MEM_FN_SIZE(name, form, 16, USE_LOAD, tmpl)							       \
+	STAMP_MEM_FN_SIZE(name, form, 32, USE_LOAD, tmpl)							       \
+	STAMP_MEM_FN_SIZE(name, form, 64, USE_LOAD, tmpl)							       \
+	HANDLER(name##_##form##_64_run)									       \
+	{													       \
+		void *p = thread_operand(c, i, SZ_64, MEM_READ);						       \
+														       \
+		if (unlikely(!p))										       \
+			return thread_slow(c, i);								       \
+		thread_begin(c, i);										       \
+		return tmpl(c, i, SZ_64, p);									       \
+	}
+#define BRANCH_ROW(name, form)											       \
+	[FORM_##form] = { { NULL }, { name##_##form##_16 }, { name##_##form##_32 }, WITH_RUN(name##_##form##_64) }
+
 static inline bool canonical(u64 lin)
 {
 	return (u64)((s64)(lin << 16) >> 16) == lin;
@@ -72,24 +101,15 @@ INLINE int jmp_m(struct cpu *c, const struct insn *i, unsigned size, void *p)
 	return unlikely(st) ? st : jump_to(c, rip, size);
 }
 
-STAMP_WORDS(jmp_rel, NONE, jmp_rel)
-IMPL_TABLE(jmp_rel, ROW_WORDS(jmp_rel, NONE));
-STAMP_WORDS(jmp_rm, R, jmp_r)
-STAMP_MEM_WORDS(jmp_rm, M, USE_LOAD, jmp_m)
-IMPL_TABLE(jmp_rm, ROW_WORDS(jmp_rm, R), ROW_WORDS(jmp_rm, M));
+STAMP_BRANCH(jmp_rel, NONE, jmp_rel)
+IMPL_TABLE(jmp_rel, BRANCH_ROW(jmp_rel, NONE));
+STAMP_BRANCH(jmp_rm, R, jmp_r)
+STAMP_BRANCH_MEM(jmp_rm, M, jmp_m)
+IMPL_TABLE(jmp_rm, BRANCH_ROW(jmp_rm, R), BRANCH_ROW(jmp_rm, M));
 
-#define JCC_SIZE(cond, bits, expr)										       \
-	HANDLER(j##cond##_NONE_##bits)										       \
-	{													       \
-		u64 cc = c->cc;											       \
-														       \
-		return jump_rel(c, i, SZ_##bits, expr);								       \
-	}
 #define JCC(cond, expr)												       \
-	JCC_SIZE(cond, 16, expr)										       \
-	JCC_SIZE(cond, 32, expr)										       \
-	JCC_SIZE(cond, 64, expr)										       \
-	IMPL_TABLE(j##cond, ROW_WORDS(j##cond, NONE));
+	STAMP_BRANCH(j##cond, NONE, jump_rel, condition_##cond(c->cc))						       \
+	IMPL_TABLE(j##cond, BRANCH_ROW(j##cond, NONE));
 CONDITIONS(JCC)
 
 /* ---- LOOP, JCXZ: the counter is as wide as an address ---- */
@@ -123,14 +143,14 @@ INLINE int jcxz(struct cpu *c, const struct insn *i, unsigned size)
 	return jump_rel(c, i, size, !(c->gpr[RCX] & size_mask(i->asize)));
 }
 
-STAMP_WORDS(loop, NONE, loop_always)
-IMPL_TABLE(loop, ROW_WORDS(loop, NONE));
-STAMP_WORDS(loope, NONE, loop_equal)
-IMPL_TABLE(loope, ROW_WORDS(loope, NONE));
-STAMP_WORDS(loopne, NONE, loop_not_equal)
-IMPL_TABLE(loopne, ROW_WORDS(loopne, NONE));
-STAMP_WORDS(jcxz, NONE, jcxz)
-IMPL_TABLE(jcxz, ROW_WORDS(jcxz, NONE));
+STAMP_BRANCH(loop, NONE, loop_always)
+IMPL_TABLE(loop, BRANCH_ROW(loop, NONE));
+STAMP_BRANCH(loope, NONE, loop_equal)
+IMPL_TABLE(loope, BRANCH_ROW(loope, NONE));
+STAMP_BRANCH(loopne, NONE, loop_not_equal)
+IMPL_TABLE(loopne, BRANCH_ROW(loopne, NONE));
+STAMP_BRANCH(jcxz, NONE, jcxz)
+IMPL_TABLE(jcxz, BRANCH_ROW(jcxz, NONE));
 
 /* ---- CALL, RET ---- */
 static __attribute__((noinline, cold)) int call_slow(struct cpu *c, u64 rip, unsigned size)
@@ -206,10 +226,10 @@ INLINE int ret(struct cpu *c, const struct insn *i, unsigned size)
 	return likely(p) ? return_to(c, i, size, host_load(p, size), sp) : ret_slow(c, i);
 }
 
-STAMP_WORDS(call_rel, NONE, call_rel)
-IMPL_TABLE(call_rel, ROW_WORDS(call_rel, NONE));
-STAMP_WORDS(call_rm, R, call_r)
-STAMP_MEM_WORDS(call_rm, M, USE_LOAD, call_m)
-IMPL_TABLE(call_rm, ROW_WORDS(call_rm, R), ROW_WORDS(call_rm, M));
-STAMP_WORDS(ret, NONE, ret)
-IMPL_TABLE(ret, ROW_WORDS(ret, NONE));
+STAMP_BRANCH(call_rel, NONE, call_rel)
+IMPL_TABLE(call_rel, BRANCH_ROW(call_rel, NONE));
+STAMP_BRANCH(call_rm, R, call_r)
+STAMP_BRANCH_MEM(call_rm, M, call_m)
+IMPL_TABLE(call_rm, BRANCH_ROW(call_rm, R), BRANCH_ROW(call_rm, M));
+STAMP_BRANCH(ret, NONE, ret)
+IMPL_TABLE(ret, BRANCH_ROW(ret, NONE));

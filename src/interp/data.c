@@ -36,12 +36,12 @@ INLINE int mov_mi(struct cpu *c, const struct insn *i, unsigned size, void *p)
 	return store_at(c, i, size, p, i->imm);
 }
 
-STAMP(mov, RR, mov_rr)
-STAMP(mov, RI, mov_ri)
+STAMP_REG(mov, RR, mov_rr)
+STAMP_REG(mov, RI, mov_ri)
 STAMP_MEM(mov, RM, USE_LOAD, mov_rm)
 STAMP_MEM(mov, MR, USE_STORE, mov_mr)
 STAMP_MEM(mov, MI, USE_STORE, mov_mi)
-IMPL_TABLE(mov, ROW(mov, RR), ROW(mov, RI), ROW(mov, RM), ROW(mov, MR), ROW(mov, MI));
+IMPL_TABLE(mov, RUN_ROW(mov, RR), RUN_ROW(mov, RI), RUN_ROW(mov, RM), RUN_ROW(mov, MR), RUN_ROW(mov, MI));
 
 /* A store that bypasses the caches: only a hint to the guest. */
 IMPL_TABLE(movnti, ROW_DWORDS(mov, MR));
@@ -103,12 +103,8 @@ static __attribute__((noinline, cold)) int extend_slow(struct cpu *c, const stru
 	return st;
 }
 
-INLINE int extend_rm(struct cpu *c, const struct insn *i, unsigned size, bool sign)
+INLINE int extend_at(struct cpu *c, const struct insn *i, unsigned size, const void *p, bool sign)
 {
-	const void *p = mem_fast(c, i->seg, insn_ea(c, i), 1u << i->src2, MEM_READ);
-
-	if (unlikely(!p))
-		return extend_slow(c, i, sign);
 	if (i->src2 == SZ_8)
 		return extend_to(c, i, size, host_load(p, SZ_8), sign, SZ_8);
 	return extend_to(c, i, size, host_load(p, SZ_16), sign, SZ_16);
@@ -119,23 +115,44 @@ INLINE int movsxd_rr(struct cpu *c, const struct insn *i, unsigned size)
 	return extend_to(c, i, size, REG32(c, i->src), true, size == SZ_16 ? SZ_16 : SZ_32);
 }
 
-INLINE int movsxd_rm(struct cpu *c, const struct insn *i, unsigned size)
+INLINE int movsxd_at(struct cpu *c, const struct insn *i, unsigned size, const void *p, bool sign)
 {
 	unsigned from = size == SZ_16 ? SZ_16 : SZ_32;
-	const void *p = mem_fast(c, i->seg, insn_ea(c, i), 1u << from, MEM_READ);
 
-	return likely(p) ? extend_to(c, i, size, host_load(p, from), true, from) : extend_slow(c, i, true);
+	return extend_to(c, i, size, host_load(p, from), sign, from);
 }
 
-STAMP_WORDS(movzx, RR, extend_rr, false)
-STAMP_WORDS(movzx, RM, extend_rm, false)
-IMPL_TABLE(movzx, ROW_WORDS(movzx, RR), ROW_WORDS(movzx, RM));
-STAMP_WORDS(movsx, RR, extend_rr, true)
-STAMP_WORDS(movsx, RM, extend_rm, true)
-IMPL_TABLE(movsx, ROW_WORDS(movsx, RR), ROW_WORDS(movsx, RM));
-STAMP_WORDS(movsxd, RR, movsxd_rr)
-STAMP_WORDS(movsxd, RM, movsxd_rm)
-IMPL_TABLE(movsxd, ROW_WORDS(movsxd, RR), ROW_WORDS(movsxd, RM));
+/* The source has a size of its own. */
+#define EXTEND_RM_SIZE(name, bits, tmpl, sign)									       \
+	HANDLER(name##_RM_##bits)										       \
+	{													       \
+		const void *p = mem_fast(c, i->seg, insn_ea(c, i), 1u << i->src2, MEM_READ);			       \
+														       \
+		return likely(p) ? tmpl(c, i, SZ_##bits, p, sign) : extend_slow(c, i, sign);			       \
+	}													       \
+	HANDLER(name##_RM_##bits##_run)										       \
+	{													       \
+		const void *p = thread_operand(c, i, i->src2, MEM_READ);					       \
+														       \
+		if (unlikely(!p))										       \
+			return thread_slow(c, i);								       \
+		tmpl(c, i, SZ_##bits, p, sign);									       \
+		return thread_next(c, i);									       \
+	}
+#define EXTEND_RM(name, tmpl, sign)										       \
+	EXTEND_RM_SIZE(name, 16, tmpl, sign)									       \
+	EXTEND_RM_SIZE(name, 32, tmpl, sign)									       \
+	EXTEND_RM_SIZE(name, 64, tmpl, sign)
+
+STAMP_REG_WORDS(movzx, RR, extend_rr, false)
+EXTEND_RM(movzx, extend_at, false)
+IMPL_TABLE(movzx, RUN_ROW_WORDS(movzx, RR), RUN_ROW_WORDS(movzx, RM));
+STAMP_REG_WORDS(movsx, RR, extend_rr, true)
+EXTEND_RM(movsx, extend_at, true)
+IMPL_TABLE(movsx, RUN_ROW_WORDS(movsx, RR), RUN_ROW_WORDS(movsx, RM));
+STAMP_REG_WORDS(movsxd, RR, movsxd_rr)
+EXTEND_RM(movsxd, movsxd_at, true)
+IMPL_TABLE(movsxd, RUN_ROW_WORDS(movsxd, RR), RUN_ROW_WORDS(movsxd, RM));
 
 /* CBW, CWDE, CDQE; CWD, CDQ, CQO. The size is that of the result's (lower) register. */
 INLINE int cbw(struct cpu *c, const struct insn *i, unsigned size)
@@ -152,10 +169,10 @@ INLINE int cwd(struct cpu *c, const struct insn *i, unsigned size)
 	return ST_OK;
 }
 
-STAMP_WORDS(cbw, NONE, cbw)
-IMPL_TABLE(cbw, ROW_WORDS(cbw, NONE));
-STAMP_WORDS(cwd, NONE, cwd)
-IMPL_TABLE(cwd, ROW_WORDS(cwd, NONE));
+STAMP_REG_WORDS(cbw, NONE, cbw)
+IMPL_TABLE(cbw, RUN_ROW_WORDS(cbw, NONE));
+STAMP_REG_WORDS(cwd, NONE, cwd)
+IMPL_TABLE(cwd, RUN_ROW_WORDS(cwd, NONE));
 
 /* ---- CMOVcc, SETcc ---- */
 /* The source is read, and 32 bits are zero-extended, also when the condition is false. */
@@ -165,49 +182,40 @@ INLINE int cmov(struct cpu *c, const struct insn *i, unsigned size, u64 v, bool 
 	return ST_OK;
 }
 
-INLINE int cmov_rm(struct cpu *c, const struct insn *i, unsigned size, bool condition)
+INLINE int cmov_rr(struct cpu *c, const struct insn *i, unsigned size, bool condition)
+{
+	return cmov(c, i, size, reg_read(c, i->src, size), condition);
+}
+
+INLINE int cmov_rm(struct cpu *c, const struct insn *i, unsigned size, void *p, bool condition)
 {
 	u64 v;
-	int st = load_operand(c, i, size, &v);
+	int st = load_at(c, i, size, p, &v);
 
 	return unlikely(st) ? st : cmov(c, i, size, v, condition);
 }
 
-#define CMOV_SIZE(name, bits, expr)										       \
-	HANDLER(name##_RR_##bits)										       \
-	{													       \
-		u64 cc = c->cc;											       \
-														       \
-		return cmov(c, i, SZ_##bits, reg_read(c, i->src, SZ_##bits), expr);				       \
-	}													       \
-	HANDLER(name##_RM_##bits)										       \
-	{													       \
-		u64 cc = c->cc;											       \
-														       \
-		return cmov_rm(c, i, SZ_##bits, expr);								       \
-	}
 #define CMOV(cond, expr)											       \
-	CMOV_SIZE(cmov##cond, 16, expr)										       \
-	CMOV_SIZE(cmov##cond, 32, expr)										       \
-	CMOV_SIZE(cmov##cond, 64, expr)										       \
-	IMPL_TABLE(cmov##cond, ROW_WORDS(cmov##cond, RR), ROW_WORDS(cmov##cond, RM));
+	STAMP_REG_WORDS(cmov##cond, RR, cmov_rr, condition_##cond(c->cc))					       \
+	STAMP_MEM_WORDS(cmov##cond, RM, USE_LOAD, cmov_rm, condition_##cond(c->cc))				       \
+	IMPL_TABLE(cmov##cond, RUN_ROW_WORDS(cmov##cond, RR), RUN_ROW_WORDS(cmov##cond, RM));
 CONDITIONS(CMOV)
 
+INLINE int set_r(struct cpu *c, const struct insn *i, unsigned size, bool condition)
+{
+	reg_write(c, i->dst, size, condition);
+	return ST_OK;
+}
+
+INLINE int set_m(struct cpu *c, const struct insn *i, unsigned size, void *p, bool condition)
+{
+	return store_at(c, i, size, p, condition);
+}
+
 #define SET(cond, expr)												       \
-	HANDLER(set##cond##_R)											       \
-	{													       \
-		u64 cc = c->cc;											       \
-														       \
-		REG8(c, i->dst) = (expr) ? 1 : 0;								       \
-		return ST_OK;											       \
-	}													       \
-	HANDLER(set##cond##_M)											       \
-	{													       \
-		u64 cc = c->cc;											       \
-														       \
-		return store_operand(c, i, SZ_8, (expr) ? 1 : 0);						       \
-	}													       \
-	IMPL_TABLE(set##cond, [FORM_R] = { set##cond##_R }, [FORM_M] = { set##cond##_M });
+	STAMP_REG_SIZE(set##cond, R, 8, set_r, condition_##cond(c->cc))						       \
+	STAMP_MEM_SIZE(set##cond, M, 8, USE_STORE, set_m, condition_##cond(c->cc))				       \
+	IMPL_TABLE(set##cond, [FORM_R] = { WITH_RUN(set##cond##_R_8) }, [FORM_M] = { WITH_RUN(set##cond##_M_8) });
 CONDITIONS(SET)
 
 /* ---- addresses ---- */
@@ -217,8 +225,8 @@ INLINE int lea(struct cpu *c, const struct insn *i, unsigned size)
 	return ST_OK;
 }
 
-STAMP_WORDS(lea, RM, lea)
-IMPL_TABLE(lea, ROW_WORDS(lea, RM));
+STAMP_REG_WORDS(lea, RM, lea)
+IMPL_TABLE(lea, RUN_ROW_WORDS(lea, RM));
 
 HANDLER(do_xlat)
 {
@@ -275,8 +283,8 @@ INLINE int movbe_mr(struct cpu *c, const struct insn *i, unsigned size)
 	return store_operand(c, i, size, swap_bytes(reg_read(c, i->src, size), size));
 }
 
-STAMP_WORDS(bswap, R, bswap)
-IMPL_TABLE(bswap, ROW_WORDS(bswap, R));
+STAMP_REG_WORDS(bswap, R, bswap)
+IMPL_TABLE(bswap, RUN_ROW_WORDS(bswap, R));
 STAMP_WORDS(movbe, RM, movbe_rm)
 STAMP_WORDS(movbe, MR, movbe_mr)
 IMPL_TABLE(movbe, ROW_WORDS(movbe, RM), ROW_WORDS(movbe, MR));

@@ -13,7 +13,7 @@
 #ifndef UKVM_INTERP_IMPL_H
 #define UKVM_INTERP_IMPL_H
 
-#include "interp/interp.h"
+#include "interp/thread.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -35,10 +35,25 @@
 	STAMP_SIZE(name, form, 8, tmpl, ##__VA_ARGS__)								       \
 	STAMP_WORDS(name, form, tmpl, ##__VA_ARGS__)
 
+/* The same and a twin for insn::run: for templates without a memory operand that do not look at RIP. */
+#define STAMP_REG_SIZE(name, form, bits, tmpl, ...)								       \
+	STAMP_SIZE(name, form, bits, tmpl, ##__VA_ARGS__)							       \
+	HANDLER(name##_##form##_##bits##_run)									       \
+	{													       \
+		return thread_status(c, i, tmpl(c, i, SZ_##bits, ##__VA_ARGS__));				       \
+	}
+#define STAMP_REG_WORDS(name, form, tmpl, ...)									       \
+	STAMP_REG_SIZE(name, form, 16, tmpl, ##__VA_ARGS__)							       \
+	STAMP_REG_SIZE(name, form, 32, tmpl, ##__VA_ARGS__)							       \
+	STAMP_REG_SIZE(name, form, 64, tmpl, ##__VA_ARGS__)
+#define STAMP_REG(name, form, tmpl, ...)									       \
+	STAMP_REG_SIZE(name, form, 8, tmpl, ##__VA_ARGS__)							       \
+	STAMP_REG_WORDS(name, form, tmpl, ##__VA_ARGS__)
+
 /* What the template does with its memory operand. */
 enum mem_use { USE_LOAD, USE_STORE, USE_UPDATE };
 
-#define STAMP_MEM_SIZE(name, form, bits, use, tmpl, ...)							       \
+#define STAMP_MEM_FN_SIZE(name, form, bits, use, tmpl, ...)							       \
 	static __attribute__((noinline, cold)) int name##_##form##_##bits##_slow(struct cpu *c, const struct insn *i)  \
 	{													       \
 		return tmpl(c, i, SZ_##bits, NULL, ##__VA_ARGS__);						       \
@@ -49,6 +64,14 @@ enum mem_use { USE_LOAD, USE_STORE, USE_UPDATE };
 														       \
 		return likely(p) ? tmpl(c, i, SZ_##bits, p, ##__VA_ARGS__) : name##_##form##_##bits##_slow(c, i);      \
 	}
+#define STAMP_MEM_SIZE(name, form, bits, use, tmpl, ...)							       \
+	STAMP_MEM_FN_SIZE(name, form, bits, use, tmpl, ##__VA_ARGS__)						       \
+	HANDLER(name##_##form##_##bits##_run)									       \
+	{													       \
+		void *p = thread_operand(c, i, SZ_##bits, use == USE_LOAD ? MEM_READ : MEM_WRITE);		       \
+														       \
+		return likely(p) ? thread_status(c, i, tmpl(c, i, SZ_##bits, p, ##__VA_ARGS__)) : thread_slow(c, i);   \
+	}
 #define STAMP_MEM_WORDS(name, form, use, tmpl, ...)								       \
 	STAMP_MEM_SIZE(name, form, 16, use, tmpl, ##__VA_ARGS__)						       \
 	STAMP_MEM_SIZE(name, form, 32, use, tmpl, ##__VA_ARGS__)						       \
@@ -57,17 +80,28 @@ enum mem_use { USE_LOAD, USE_STORE, USE_UPDATE };
 	STAMP_MEM_SIZE(name, form, 8, use, tmpl, ##__VA_ARGS__)							       \
 	STAMP_MEM_WORDS(name, form, use, tmpl, ##__VA_ARGS__)
 
-/* Rows of an impl's table: all sizes; 16 to 64 bits; 32 and 64 bits. */
+/*
+ * Rows of an impl's table: all sizes; 16 to 64 bits; 32 and 64 bits. RUN rows are those of STAMP_REG() and STAMP_MEM(),
+ * which have the twins.
+ */
 #define ROW(name, form)												       \
-	[FORM_##form] = { name##_##form##_8, name##_##form##_16, name##_##form##_32, name##_##form##_64 }
+	[FORM_##form] = { { name##_##form##_8 }, { name##_##form##_16 }, { name##_##form##_32 },		       \
+			  { name##_##form##_64 } }
 #define ROW_WORDS(name, form)											       \
-	[FORM_##form] = { NULL, name##_##form##_16, name##_##form##_32, name##_##form##_64 }
+	[FORM_##form] = { { NULL }, { name##_##form##_16 }, { name##_##form##_32 }, { name##_##form##_64 } }
+#define ROW_DWORDS(name, form) [FORM_##form] = { { NULL }, { NULL }, { name##_##form##_32 }, { name##_##form##_64 } }
 
-#define ROW_DWORDS(name, form) [FORM_##form] = { NULL, NULL, name##_##form##_32, name##_##form##_64 }
+#define WITH_RUN(handler) { handler, handler##_run }
+#define RUN_ROW(name, form)											       \
+	[FORM_##form] = { WITH_RUN(name##_##form##_8), WITH_RUN(name##_##form##_16), WITH_RUN(name##_##form##_32),     \
+			  WITH_RUN(name##_##form##_64) }
+#define RUN_ROW_WORDS(name, form)										       \
+	[FORM_##form] = { { NULL }, WITH_RUN(name##_##form##_16), WITH_RUN(name##_##form##_32),			       \
+			  WITH_RUN(name##_##form##_64) }
 
 #define IMPL_TABLE(name, ...)											       \
-	static const insn_fn name##_table[NR_FORMS][4] = { __VA_ARGS__ };					       \
-	const struct impl impl_##name = { .fn = name##_table }
+	static const struct handler name##_table[NR_FORMS][4] = { __VA_ARGS__ };				       \
+	const struct impl impl_##name = { .sized = name##_table }
 #define IMPL_ANY(name, handler) const struct impl impl_##name = { .any = handler }
 
 /*
@@ -363,6 +397,8 @@ INLINE void stack_set_pointer(struct cpu *c, unsigned size, u64 sp)
 INLINE void *stack_push_fast(struct cpu *c, unsigned size, u64 *sp)
 {
 	*sp = stack_wrap(c, size, c->gpr[RSP] - (1u << size));
+	if (size == SZ_64)
+		return mem_flat(c, *sp, 8, MEM_WRITE);
 	return mem_fast(c, stack_seg(c, size), *sp, 1u << size, MEM_WRITE);
 }
 
@@ -370,6 +406,8 @@ INLINE void *stack_push_fast(struct cpu *c, unsigned size, u64 *sp)
 INLINE void *stack_pop_fast(struct cpu *c, unsigned size, u64 *sp)
 {
 	*sp = stack_wrap(c, size, c->gpr[RSP] + (1u << size));
+	if (size == SZ_64)
+		return mem_flat(c, c->gpr[RSP], 8, MEM_READ);
 	return mem_fast(c, stack_seg(c, size), stack_wrap(c, size, c->gpr[RSP]), 1u << size, MEM_READ);
 }
 
@@ -391,6 +429,13 @@ INLINE void *stack_pop_fast(struct cpu *c, unsigned size, u64 *sp)
 	X(nl, !((cc ^ (cc >> 4)) & FL_SF))									       \
 	X(le, ((cc ^ (cc >> 4)) & FL_SF) || (cc & FL_ZF))							       \
 	X(nle, !((cc ^ (cc >> 4)) & FL_SF) && !(cc & FL_ZF))
+
+#define CONDITION(name, expr)											       \
+	INLINE bool condition_##name(u64 cc)									       \
+	{													       \
+		return expr;											       \
+	}
+CONDITIONS(CONDITION)
 
 /* ---- between the families' files ---- */
 /* An instruction that the engine does not have: EXIT_INTERNAL (table.c). */

@@ -10,10 +10,15 @@
 #include "insn/insn.h"
 #include "mem/mem.h"
 
+/* A handler as insn::fn, and the same as insn::run where there is one (thread.h). */
+struct handler {
+	insn_fn fn, run;
+};
+
 /* Handlers of one operation: `any`, or one for each form and size index 0-3 (8, 16, 32, 64 bits). */
 struct impl {
 	insn_fn any;
-	const insn_fn (*fn)[4]; /* [NR_FORMS][4]; NULL entries cannot happen by the opcode table, or mean `any` */
+	const struct handler (*sized)[4]; /* [NR_FORMS][4]; empty ones cannot happen by the table, or mean `any` */
 };
 
 /* Runs the guest until something needs the client; cpu::exit says what. Never returns EXIT_NONE. */
@@ -24,6 +29,10 @@ void interp_unwind(struct cpu *c);
 
 /* The handler for a decoded instruction; one that makes EXIT_INTERNAL if there is none. */
 insn_fn interp_bind(const struct insn *i);
+/* Gives an instruction its place in a block, ending at the block's byte `end`: fn and run. */
+void interp_bind_block(struct insn *i, unsigned end);
+/* What follows the last instruction of a block. */
+void interp_bind_end(struct insn *i, unsigned end);
 
 /* ---- register operands (byte offsets, see struct insn) ---- */
 #define REG8(c, off) (*(u8 *)((char *)(c)->gpr + (off)))

@@ -145,19 +145,19 @@ INLINE int imul_imm_rm(struct cpu *c, const struct insn *i, unsigned size, void 
 }
 
 #define WIDE(name)												       \
-	STAMP(name, R, wide_r, do_##name)									       \
+	STAMP_REG(name, R, wide_r, do_##name)									       \
 	STAMP_MEM(name, M, USE_LOAD, wide_m, do_##name)
 
 WIDE(mul)
-IMPL_TABLE(mul, ROW(mul, R), ROW(mul, M));
+IMPL_TABLE(mul, RUN_ROW(mul, R), RUN_ROW(mul, M));
 WIDE(div)
-IMPL_TABLE(div, ROW(div, R), ROW(div, M));
+IMPL_TABLE(div, RUN_ROW(div, R), RUN_ROW(div, M));
 WIDE(idiv)
-IMPL_TABLE(idiv, ROW(idiv, R), ROW(idiv, M));
+IMPL_TABLE(idiv, RUN_ROW(idiv, R), RUN_ROW(idiv, M));
 WIDE(imul)
-STAMP_WORDS(imul, RR, imul_rr)
+STAMP_REG_WORDS(imul, RR, imul_rr)
 STAMP_MEM_WORDS(imul, RM, USE_LOAD, imul_rm)
-IMPL_TABLE(imul, ROW(imul, R), ROW(imul, M), ROW_WORDS(imul, RR), ROW_WORDS(imul, RM));
-STAMP_WORDS(imul_imm, RR, imul_imm_rr)
+IMPL_TABLE(imul, RUN_ROW(imul, R), RUN_ROW(imul, M), RUN_ROW_WORDS(imul, RR), RUN_ROW_WORDS(imul, RM));
+STAMP_REG_WORDS(imul_imm, RR, imul_imm_rr)
 STAMP_MEM_WORDS(imul_imm, RM, USE_LOAD, imul_imm_rm)
-IMPL_TABLE(imul_imm, ROW_WORDS(imul_imm, RR), ROW_WORDS(imul_imm, RM));
+IMPL_TABLE(imul_imm, RUN_ROW_WORDS(imul_imm, RR), RUN_ROW_WORDS(imul_imm, RM));

@@ -5,6 +5,7 @@
  */
 #include "interp/block.h"
 #include "interp/debug.h"
+#include "interp/thread.h"
 
 /* About 100 microseconds of guest code: how long a signal that can only be polled for may wait. */
 #define POLL_BLOCKS 4096
@@ -24,7 +25,7 @@ static enum exit_reason leave(struct cpu *c, enum exit_reason why)
 /* RIP back to the start of an instruction that did not complete. */
 static void rewind_rip(struct cpu *c, const struct insn *i)
 {
-	c->gpr[R_RIP] -= i->len;
+	c->gpr[R_RIP] = c->gpr[R_BLOCK] + i->end - i->len;
 }
 
 void interp_unwind(struct cpu *c)
@@ -62,24 +63,22 @@ static int settle(struct cpu *c, const struct insn *i, int st)
 	}
 }
 
-/* Runs the block's instructions until one of them says more than "next"; *last is that one. */
-static inline __attribute__((always_inline)) int run_block(struct cpu *c, const struct block *b,
-							   const struct insn **last)
+int thread_slow(struct cpu *c, const struct insn *i)
 {
-	const struct insn *i = b->insn;
 	int st;
 
+	thread_begin(c, i);
+	st = i->fn(c, i);
+	return likely(st == ST_OK) ? thread_next(c, i) : st;
+}
+
+/* Runs the block's instructions until one of them says more than "next"; cpu::cur is that one then. */
+static inline __attribute__((always_inline)) int run_block(struct cpu *c, const struct block *b)
+{
+	c->gpr[R_BLOCK] = c->gpr[R_RIP];
 	c->stats.blocks++;
 	c->stats.insns += b->n;
-	for (;; i++) {
-		c->cur = i;
-		c->gpr[R_RIP] += i->len;
-		st = i->fn(c, i);
-		if (unlikely(st != ST_OK))
-			break;
-	}
-	*last = i;
-	return st;
+	return b->insn[0].run(c, b->insn);
 }
 
 /* An instruction that completed with an exit (HLT): what is due after it may queue an event, but not hide the exit. */
@@ -110,8 +109,8 @@ static int step(struct cpu *c)
 	i = b->insn;
 	c->stats.insns++;
 	c->io.cursor = 0;
-	c->cur = i;
-	c->gpr[R_RIP] += i->len;
+	c->gpr[R_BLOCK] = c->gpr[R_RIP];
+	thread_begin(c, i);
 	st = i->fn(c, i);
 	if (st <= ST_END || st == ST_EXIT_DONE)
 		c->io.n = c->io.cursor = 0;
@@ -176,7 +175,6 @@ static int attention(struct cpu *c, u32 attn)
 
 enum exit_reason interp_run(struct cpu *c)
 {
-	const struct insn *last;
 	struct block *b;
 	u32 attn;
 	int st;
@@ -193,10 +191,8 @@ enum exit_reason interp_run(struct cpu *c)
 			return leave(c, EXIT_INTR);
 		st = block_lookup(c, &b);
 		if (likely(st == ST_OK))
-			st = run_block(c, b, &last);
-		else
-			last = NULL;
-		if (unlikely(st != ST_END) && settle(c, last, st) != ST_OK)
+			st = run_block(c, b);
+		if (unlikely(st != ST_END) && settle(c, c->cur, st) != ST_OK)
 			return c->exit.reason;
 	}
 }

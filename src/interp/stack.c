@@ -60,11 +60,25 @@ INLINE int push_imm(struct cpu *c, const struct insn *i, unsigned size)
 	return push(c, size, i->imm);
 }
 
-STAMP_WORDS(push, R, push_r)
+/* With a twin for insn::run where the operand is of 64 bits, and the stack flat therefore. */
+#define STAMP_STACK(name, form, tmpl)										       \
+	STAMP_WORDS(name, form, tmpl)										       \
+	HANDLER(name##_##form##_64_run)										       \
+	{													       \
+		int st;												       \
+														       \
+		thread_begin(c, i);										       \
+		st = tmpl(c, i, SZ_64);										       \
+		return likely(st == ST_OK) ? thread_next(c, i) : st;						       \
+	}
+#define STACK_ROW(name, form)											       \
+	[FORM_##form] = { { NULL }, { name##_##form##_16 }, { name##_##form##_32 }, WITH_RUN(name##_##form##_64) }
+
+STAMP_STACK(push, R, push_r)
 STAMP_WORDS(push, M, push_m)
-IMPL_TABLE(push, ROW_WORDS(push, R), ROW_WORDS(push, M));
-STAMP_WORDS(push_imm, NONE, push_imm)
-IMPL_TABLE(push_imm, ROW_WORDS(push_imm, NONE));
+IMPL_TABLE(push, STACK_ROW(push, R), ROW_WORDS(push, M));
+STAMP_STACK(push_imm, NONE, push_imm)
+IMPL_TABLE(push_imm, STACK_ROW(push_imm, NONE));
 
 /* The selector, zero-extended: one of the two things that CPUs do (SDM vol. 2, PUSH). */
 HANDLER(do_push_sreg)
@@ -111,9 +125,9 @@ INLINE int pop_m(struct cpu *c, const struct insn *i, unsigned size)
 	return st;
 }
 
-STAMP_WORDS(pop, R, pop_r)
+STAMP_STACK(pop, R, pop_r)
 STAMP_WORDS(pop, M, pop_m)
-IMPL_TABLE(pop, ROW_WORDS(pop, R), ROW_WORDS(pop, M));
+IMPL_TABLE(pop, STACK_ROW(pop, R), ROW_WORDS(pop, M));
 
 /* ---- PUSHA, POPA: registers are committed when all of memory was accessible ---- */
 HANDLER(do_pusha)

@@ -123,20 +123,68 @@ static unsigned effective_op(const struct insn *i)
 	return i->op;
 }
 
-insn_fn interp_bind(const struct insn *i)
+static struct handler find_handler(const struct insn *i)
 {
 	unsigned op = effective_op(i);
 	const struct impl *m = op < NR_OPS ? impls[op] : NULL;
-	insn_fn fn = NULL;
+	struct handler h = { NULL };
 
 	if (op == i->op && host_lacks(i->feature))
-		return undefined;
+		return (struct handler){ undefined };
 	/* Vector instructions with VEX need XCR0.AVX (SDM vol. 2, 2.4), which no guest can set: cpuid.def has no AVX. */
 	if (!m)
-		return i->vex ? undefined : interp_unimplemented;
-	if (m->fn && i->form < NR_FORMS && i->size <= SZ_64)
-		fn = m->fn[i->form][i->size];
-	if (!fn)
-		fn = m->any;
-	return fn ? fn : interp_unimplemented;
+		return (struct handler){ i->vex ? undefined : interp_unimplemented };
+	if (m->sized && i->form < NR_FORMS && i->size <= SZ_64)
+		h = m->sized[i->form][i->size];
+	if (!h.fn)
+		h.fn = m->any;
+	return h.fn ? h : (struct handler){ interp_unimplemented };
+}
+
+insn_fn interp_bind(const struct insn *i)
+{
+	return find_handler(i).fn;
+}
+
+/* ---- in blocks ---- */
+static bool operand_is_flat(const struct insn *i)
+{
+	return (i->flags & INSN_MODE64) && i->asize == SZ_64 && (i->seg == SEG_FLAT || i->seg == SEG_FLAT_SS);
+}
+
+/* RIP-relative becomes block-relative, as RIP is not kept up to date. */
+static bool rebase_operand(struct insn *i)
+{
+	s32 disp;
+
+	if (i->base != R_RIP * 8)
+		return true;
+	if (__builtin_add_overflow(i->disp, (s32)i->end, &disp))
+		return false;
+	i->base = R_BLOCK * 8;
+	i->disp = disp;
+	return true;
+}
+
+void interp_bind_block(struct insn *i, unsigned end)
+{
+	struct handler h = find_handler(i);
+	bool mem = i->flags & INSN_MEM;
+
+	i->fn = h.fn;
+	i->run = thread_slow;
+	i->end = (u16)end;
+	if (h.run && (!mem || operand_is_flat(i)) && (!mem || rebase_operand(i)))
+		i->run = h.run;
+}
+
+static int block_end(struct cpu *c, const struct insn *i)
+{
+	thread_begin(c, i);
+	return ST_END;
+}
+
+void interp_bind_end(struct insn *i, unsigned end)
+{
+	*i = (struct insn){ .fn = block_end, .run = block_end, .end = (u16)end };
 }

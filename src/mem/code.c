@@ -169,8 +169,8 @@ void code_page_protect(struct cpu *c, struct code_page *p)
 
 int block_stale(struct cpu *c, const struct insn *i)
 {
-	(void)c;
-	(void)i;
+	c->cur = i;
+	c->gpr[R_RIP] = c->gpr[R_BLOCK] + i->end;
 	return ST_AGAIN;
 }
 
@@ -186,7 +186,7 @@ static u64 lines_of(unsigned off, unsigned bytes)
 static void block_drop(struct code_cache *code, struct block *b)
 {
 	for (unsigned n = 0; n < b->n; n++)
-		b->insn[n].fn = block_stale;
+		b->insn[n].fn = b->insn[n].run = block_stale;
 	b->page = code->nowhere;
 }
 

@@ -81,6 +81,20 @@ static inline __attribute__((always_inline)) void *mem_fast(struct cpu *c, unsig
 	return p;
 }
 
+/* The same for a segment without base or limit in 64-bit mode. */
+static inline __attribute__((always_inline)) void *mem_flat(struct cpu *c, u64 lin, unsigned size, enum mem_access how)
+{
+	const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	u64 want = ((lin + size - 1) & PAGE_MASK) | c->tlb_gen;
+	void *p = (void *)(uintptr_t)(lin + e->addend);
+
+	if (unlikely(want != (how == MEM_READ ? e->rd : e->wr)))
+		return NULL;
+	if (!p)
+		__builtin_unreachable();
+	return p;
+}
+
 /* Reads size bytes at seg:ea. size should be a constant. */
 static inline __attribute__((always_inline)) int mem_read(struct cpu *c, unsigned seg, u64 ea, void *out,
 							  unsigned size)

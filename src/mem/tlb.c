@@ -7,7 +7,8 @@
 #include "cpu/debug.h"
 #include "os/mem.h"
 
-#define TLB_BYTES (sizeof(struct tlb_entry) * NR_MMU * TLB_SIZE)
+/* One more, always empty: while alignment is checked every access goes the slow way (cpu_update_mode()). */
+#define TLB_BYTES (sizeof(struct tlb_entry) * (NR_MMU + 1) * TLB_SIZE)
 #define TLB_GEN_MAX 4095
 
 int tlb_init(struct cpu *c)
