@@ -5,7 +5,7 @@ MESON_ARGS ?=
 ARGS ?=
 
 SOURCES = $(shell find src include tests bench examples -name '*.[ch]' -o -name '*.def')
-SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm tests/client/launcher demo/fetch \
+SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm scripts/fuzz tests/client/launcher demo/fetch \
 	demo/run bench/run .ci/run
 
 all: $(BUILD)/build.ninja
@@ -43,6 +43,12 @@ asan: setup-check
 tsan: setup-check
 	@scripts/check-sanitized thread build-tsan $(ARGS)
 
+# Fuzz targets under libFuzzer and sanitizers: make fuzz TARGET=engine SECONDS=600; see tests/fuzz.
+TARGET ?= engine
+SECONDS ?= 60
+fuzz: setup-fuzz
+	@scripts/fuzz $(TARGET) $(SECONDS) $(ARGS)
+
 docs: all
 	@scripts/api-docs $(BUILD)/ukvm >docs/api.md.new && mv docs/api.md.new docs/api.md
 
@@ -60,6 +66,6 @@ lint: setup-lint
 		--std=c11 -D__x86_64__ -Isrc -Iinclude src/*/*.c
 
 clean:
-	rm -rf $(BUILD) build-asan build-tsan
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
-.PHONY: all demo check bench check-host-kvm asan tsan docs install fmt lint clean
+.PHONY: all demo check bench check-host-kvm asan tsan fuzz docs install fmt lint clean

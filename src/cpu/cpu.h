@@ -252,6 +252,7 @@ enum step {
 	/* Not reasons to step: what was so when the instruction that executes began (event_step_before()). */
 	STEP_WAS_TF = 1 << 5,
 	STEP_WAS_RF = 1 << 6,
+	STEP_RF = 1 << 7,       /* RFLAGS.RF, which the coming instruction clears */
 };
 
 struct memmap;

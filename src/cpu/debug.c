@@ -64,6 +64,8 @@ void debug_recompute(struct cpu *c)
 
 	if (c->rflags & FL_TF)
 		step |= STEP_TF;
+	if (c->rflags & FL_RF)
+		step |= STEP_RF;
 	if (c->ev.shadow)
 		step |= STEP_SHADOW;
 	if (c->guest_debug & GUESTDBG_SINGLESTEP)

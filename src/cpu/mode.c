@@ -168,7 +168,7 @@ void cpu_set_rflags(struct cpu *c, u64 rflags)
 	c->cc = rflags & FL_STATUS;
 	c->rflags = rflags & FL_VALID & ~FL_STATUS;
 	old ^= c->rflags;
-	if (old & FL_TF)
+	if (old & (FL_TF | FL_RF))
 		debug_update(c);
 	if (old & c->rflags & FL_IF) /* opened: something may be deliverable now */
 		cpu_events_changed(c);

@@ -110,6 +110,20 @@ static bool single_stepped(const struct cpu *c)
 	return tf && (!(c->msr.debugctl & DEBUGCTL_BTF) || branched(c));
 }
 
+void event_trap(struct cpu *c, u64 dr6)
+{
+	if (c->ev.exc.pending)
+		return;
+	c->ev.exc.pending = true;
+	c->ev.exc.injected = false;
+	c->ev.exc.vector = VEC_DB;
+	c->ev.exc.has_error = false;
+	c->ev.exc.error = 0;
+	c->ev.exc.has_payload = true;
+	c->ev.exc.payload = dr6;
+	cpu_events_changed(c);
+}
+
 /* Reports the traps of the instruction that has completed. */
 static int take_traps(struct cpu *c)
 {
@@ -124,16 +138,8 @@ static int take_traps(struct cpu *c)
 		set_exit_debug(c, VEC_DB, code_address(c), DR6_FIXED | dr6);
 		return ST_EXIT_DONE;
 	}
-	if (dr6 && !c->ev.exc.pending) {
-		c->ev.exc.pending = true;
-		c->ev.exc.injected = false;
-		c->ev.exc.vector = VEC_DB;
-		c->ev.exc.has_error = false;
-		c->ev.exc.error = 0;
-		c->ev.exc.has_payload = true;
-		c->ev.exc.payload = dr6;
-		cpu_events_changed(c);
-	}
+	if (dr6)
+		event_trap(c, dr6);
 	return ST_OK;
 }
 

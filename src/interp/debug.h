@@ -15,6 +15,9 @@
 int event_step_before(struct cpu *c);
 int event_step_done(struct cpu *c, u8 shadow_before);
 
+/* Queues a #DB trap with these DR6 bits, unless another exception is pending. */
+void event_trap(struct cpu *c, u64 dr6);
+
 /* INT3 (opcode CC): the client's software breakpoint (ST_EXIT with EXIT_DEBUG, RIP stays), or the guest's #BP. */
 int event_int3(struct cpu *c);
 

@@ -60,8 +60,8 @@ static int deliver_8086(struct cpu *c, u8 vector)
 	c->gpr[R_RIP] = entry[0];
 	c->seg[SEG_CS].sel = entry[1];
 	c->seg[SEG_CS].base = (u64)entry[1] << 4;
-	cpu_update_seg(c, SEG_CS);
 	c->rflags &= ~(FL_TF | FL_RF | (cpu_iopl(c) < 3 ? FL_VIF : FL_IF));
+	cpu_update_mode(c);
 	debug_update(c);
 	return ST_END;
 }

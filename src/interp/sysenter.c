@@ -2,6 +2,7 @@
 /* SYSCALL, SYSRET, SYSENTER, SYSEXIT: control transfers with flat segments that no descriptor is read for. */
 #include "cpu/cpuid.h"
 #include "cpu/cr.h"
+#include "interp/debug.h"
 #include "interp/impl.h"
 
 #define TYPE_CODE_RA 0xbu /* execute, read, accessed */
@@ -47,9 +48,21 @@ static int syscall_legacy(struct cpu *c)
 	return ST_END;
 }
 
+/*
+ * A TF that these two load traps at once, not after the next instruction as one of POPF does. If the run loop steps it
+ * sees to that itself; stepped is whether it did before.
+ */
+static int with_trap(struct cpu *c, bool stepped)
+{
+	if (unlikely(c->rflags & FL_TF) && !stepped)
+		event_trap(c, DR6_BS);
+	return ST_END;
+}
+
 HANDLER(do_syscall)
 {
 	u16 cs = star_selector(c, 32) & (u16)~RPL;
+	bool stepped = c->step;
 
 	(void)i;
 	if (!syscall_exists(c))
@@ -61,14 +74,14 @@ HANDLER(do_syscall)
 	c->gpr[R_RIP] = c->mode == CPU_LONG ? c->msr.lstar : c->msr.cstar;
 	cpu_set_rflags(c, cpu_rflags(c) & ~(c->msr.sfmask | FL_RF));
 	set_flat_segments(c, cs, cs + 8, 0, CODE_64);
-	return ST_END;
+	return with_trap(c, stepped);
 }
 IMPL_ANY(syscall, do_syscall);
 
 HANDLER(do_sysret)
 {
 	u16 base = star_selector(c, 48);
-	bool wide = i->size == SZ_64;
+	bool wide = i->size == SZ_64, stepped = c->step;
 
 	if (!syscall_exists(c))
 		return fault_ud(c);
@@ -81,7 +94,7 @@ HANDLER(do_sysret)
 	else
 		cpu_set_rflags(c, cpu_rflags(c) | FL_IF);
 	set_flat_segments(c, (wide ? base + 16 : base) | RPL, (base + 8) | RPL, 3, wide ? CODE_64 : CODE_32);
-	return ST_END;
+	return with_trap(c, stepped);
 }
 IMPL_ANY(sysret, do_sysret);
 

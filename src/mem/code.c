@@ -16,8 +16,7 @@ struct code_memory {
 	struct jump_entry jump[1 << JUMP_BITS];
 	struct code_page *hash[1 << CODE_HASH_BITS];
 	struct code_page nowhere;
-	struct block scratch;
-	struct insn scratch_insn[2];
+	u8 scratch[sizeof(struct block) + 2 * sizeof(struct insn)] __attribute__((aligned(8)));
 };
 
 int code_init(struct cpu *c)
@@ -32,7 +31,7 @@ int code_init(struct cpu *c)
 	}
 	m->code.jump = m->jump;
 	m->code.hash = m->hash;
-	m->code.scratch = &m->scratch;
+	m->code.scratch = (struct block *)m->scratch;
 	m->code.nowhere = &m->nowhere;
 	m->code.arena = arena;
 	m->code.size = ARENA_SIZE;

@@ -143,6 +143,56 @@ static void code_breakpoint(void **state)
 	flat_free(f);
 }
 
+/* RF holds for one instruction, also if nothing else makes the run loop step. */
+static void resume_flag_expires(void **state)
+{
+	struct flat *f = debug_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	PUT(f, CODE, 0x90, 0xff, 0xc0, 0xf4); /* nop; inc eax; hlt */
+	PUT(f, CODE + 0x100, 0xcd, 0x40);     /* int 0x40 */
+	idt_gate(f, 0x40, CODE0_64, 14, 0, 0);
+	f->mem[HANDLER + 0x40] = 0xf4;
+	cpu_set_rflags(c, cpu_rflags(c) | FL_RF);
+	assert_int_equal(interp_run(c), EXIT_HLT);
+	assert_int_equal(c->gpr[RAX], 1);
+	assert_false(c->rflags & FL_RF);
+	assert_false(c->attn & ATTN_STEP);
+	/* It is there while the first instruction executes. */
+	c->gpr[R_RIP] = CODE + 0x100;
+	cpu_set_rflags(c, cpu_rflags(c) | FL_RF);
+	assert_int_equal(interp_run(c), EXIT_HLT);
+	assert_true(*(u64_un *)(f->mem + c->gpr[RSP] + 16) & FL_RF);
+	assert_false(c->rflags & FL_RF);
+	flat_free(f);
+}
+
+/* A TF that SYSRET loads traps behind SYSRET, whether the run loop stepped before or not. */
+static void trap_flag_of_sysret(void **state)
+{
+	(void)state;
+	for (int stepped = 0; stepped < 2; stepped++) {
+		struct flat *f = debug_new();
+		struct cpu *c = &f->cpu;
+
+		PUT(f, CODE, 0x90, 0x48, 0x0f, 0x07); /* nop; sysretq */
+		PUT(f, CODE + 0x100, 0xff, 0xc0, 0xf4);
+		c->msr.star = (u64)(CODE3_64 - 16) << 48;
+		c->gpr[RCX] = CODE + 0x100;
+		c->gpr[R11] = FL_TF;
+		if (stepped) {
+			c->dr[0] = 0xc000;
+			c->dr[7] = DR7_WRITE0_4;
+			debug_update(c);
+		}
+		assert_int_equal(trapped(f), CODE + 0x100);
+		assert_int_equal(c->dr[6], DR6_FIXED | DR6_BS);
+		assert_int_equal(c->gpr[RAX], 0);
+		flat_free(f);
+	}
+}
+
 static void watchpoint(void **state)
 {
 	struct flat *f = debug_new();
@@ -298,6 +348,8 @@ int main(void)
 		cmocka_unit_test(trap_each_iteration),
 		cmocka_unit_test(trap_at_branches),
 		cmocka_unit_test(code_breakpoint),
+		cmocka_unit_test(resume_flag_expires),
+		cmocka_unit_test(trap_flag_of_sysret),
 		cmocka_unit_test(watchpoint),
 		cmocka_unit_test(watchpoint_at_mov_ss),
 		cmocka_unit_test(port_breakpoint),
