@@ -82,7 +82,7 @@ static inline u64 pick_value(struct choices *c)
 	case 0:
 		return pick(c, 16);
 	case 1:
-		return (u64)-(s64)pick(c, 16);
+		return (u64) - (s64)pick(c, 16);
 	case 2:
 		return BIT64(pick(c, 64));
 	case 3:

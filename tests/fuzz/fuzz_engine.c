@@ -29,18 +29,18 @@
 struct machine {
 	struct guest *g;
 	const char *name;
-	bool single;      /* one instruction at a time */
-	bool forgetful;   /* and flush everything before each */
-	bool local;       /* devices are served by cpu_host */
-	bool again;       /* on_poll() only wanted to set ATTN_STEP */
+	bool single;    /* one instruction at a time */
+	bool forgetful; /* and flush everything before each */
+	bool local;     /* devices are served by cpu_host */
+	bool again;     /* on_poll() only wanted to set ATTN_STEP */
 	unsigned polls, steps;
-	u64 walked;       /* pages that were used as page tables since the last flush */
-	u64 ad_dirty;     /* pages whose log bit came from accessed and dirty bits alone */
-	u64 written;      /* dirty-log bits that were taken out of the log */
+	u64 walked;        /* pages that were used as page tables since the last flush */
+	u64 ad_dirty;      /* pages whose log bit came from accessed and dirty bits alone */
+	u64 written;       /* dirty-log bits that were taken out of the log */
 	u64 accesses, log; /* of devices: how many, and a hash of all of them */
 	enum exit_reason last;
-	bool random;      /* executed something that may differ */
-	bool endless;     /* a REP instruction asks a device more often than we have time for */
+	bool random;  /* executed something that may differ */
+	bool endless; /* a REP instruction asks a device more often than we have time for */
 };
 
 static struct machine *current;
@@ -55,7 +55,8 @@ static void show(const struct machine *m)
 {
 	const struct cpu *c = &m->g->cpu;
 
-	fprintf(stderr, "%s: mode %d cpl %d rip %llx rflags %llx cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx exit %d\n",
+	fprintf(stderr,
+		"%s: mode %d cpl %d rip %llx rflags %llx cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx exit %d\n",
 		m->name, c->mode, c->cpl, (unsigned long long)c->gpr[R_RIP], (unsigned long long)cpu_rflags(c),
 		(unsigned long long)c->cr0, (unsigned long long)c->cr2, (unsigned long long)c->cr3,
 		(unsigned long long)c->cr4, (unsigned long long)c->efer, m->last);
@@ -443,11 +444,12 @@ static void take_log(struct machine *m)
 /* ---- comparing ---- */
 
 #define CORE(X)                                                                                                        \
-	X(gpr) X(rflags) X(cr0) X(cr2) X(cr3) X(cr4) X(cr8) X(efer) X(pdptr) X(dr) X(msr) X(mode) X(cpl)               \
-	X(tsc_offset) X(fpu.st) X(fpu.vec) X(fpu.opmask) X(fpu.fip) X(fpu.fdp) X(fpu.fcw) X(fpu.fsw) X(fpu.fop)        \
-	X(fpu.fcs) X(fpu.fds) X(fpu.ftw) X(fpu.mxcsr) X(fpu.pkru) X(fpu.xcr0) X(fpu.xss) X(gdt.base) X(gdt.limit)      \
-	X(idt.base) X(idt.limit) X(ev.exc.pending) X(ev.exc.injected) X(ev.intr.injected) X(ev.nmi_pending)            \
-	X(ev.nmi_injected) X(ev.nmi_masked) X(ev.shadow)
+	X(rflags)                                                                                                      \
+	X(cr0) X(cr2) X(cr3) X(cr4) X(cr8) X(efer) X(pdptr) X(dr) X(msr) X(mode) X(cpl) X(tsc_offset) X(fpu.st)        \
+		X(fpu.vec) X(fpu.opmask) X(fpu.fip) X(fpu.fdp) X(fpu.fcw) X(fpu.fsw) X(fpu.fop) X(fpu.fcs) X(fpu.fds)  \
+			X(fpu.ftw) X(fpu.mxcsr) X(fpu.pkru) X(fpu.xcr0) X(fpu.xss) X(gdt.base) X(gdt.limit)            \
+				X(idt.base) X(idt.limit) X(ev.exc.pending) X(ev.exc.injected) X(ev.intr.injected)      \
+					X(ev.nmi_pending) X(ev.nmi_injected) X(ev.nmi_masked) X(ev.shadow)
 
 /* The first thing that differs, or NULL. */
 static const char *difference(const struct cpu *a, const struct cpu *b)
@@ -457,6 +459,8 @@ static const char *difference(const struct cpu *a, const struct cpu *b)
 		return #what;
 	CORE(DIFFERS)
 #undef DIFFERS
+	if (memcmp(a->gpr, b->gpr, 16 * sizeof(a->gpr[0])) || a->gpr[R_RIP] != b->gpr[R_RIP])
+		return "general registers";
 	if ((a->cc ^ b->cc) & FL_STATUS)
 		return "status flags";
 	for (unsigned n = 0; n < NR_SEG; n++)
@@ -470,16 +474,17 @@ struct pair {
 	struct machine a, b;
 	struct cpu start; /* where the block that is being compared began */
 	bool trace;
-	u64 trail[64];    /* RIPs that b came through since then */
+	u64 trail[64];         /* RIPs that b came through since then */
 	unsigned steps, moves; /* how many, and how many of them were not iterations of a REP instruction */
-	bool itself;      /* an instruction of several iterations, or with exits, may have overwritten itself */
+	bool itself;           /* an instruction of several iterations, or with exits, may have overwritten itself */
 	u64 accesses;
 };
 
 static void show_code(const struct machine *m, u64 rip)
 {
 	const struct cpu *c = &m->g->cpu;
-	struct refwalk_access a = { (rip + (c->mode == CPU_LONG ? 0 : c->seg[SEG_CS].base)) & c->lin_mask, .exec = true };
+	struct refwalk_access a = { (rip + (c->mode == CPU_LONG ? 0 : c->seg[SEG_CS].base)) & c->lin_mask,
+				    .exec = true };
 	struct refwalk w = refwalk(c, &a);
 	u64 off;
 	const struct memslot *s = map_find(c->map, w.gpa, &off);
@@ -572,6 +577,8 @@ static bool compare_block(struct pair *p, bool tlb)
 			what = "memory";
 		if (!what || !b_more)
 			break;
+		if (p->trace)
+			fprintf(stderr, "step %u: %s\n", p->steps, what);
 		p->moves += p->b.g->cpu.gpr[R_RIP] != before;
 	}
 	if (what && p->a.g->cpu.stats.invalidations != p->start.stats.invalidations &&
@@ -602,7 +609,8 @@ static void compare_memory(struct pair *p, const u8 *start)
 			fuzz_fail("page %x was written, but the log does not have it", page);
 	}
 	if (a != b)
-		fuzz_fail("the two engines differ: dirty logs %llx, %llx", (unsigned long long)a, (unsigned long long)b);
+		fuzz_fail("the two engines differ: dirty logs %llx, %llx", (unsigned long long)a,
+			  (unsigned long long)b);
 }
 
 /* Something from outside, for both. */

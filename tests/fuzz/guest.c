@@ -78,24 +78,78 @@ static const u32 msrs[] = { 0x10,       0x1b,       0x3b,       0x174,      0x17
 static const struct {
 	u8 n, bytes[4];
 } system_opcodes[] = {
-	{ 2, { 0x0f, 0x20 } },       { 2, { 0x0f, 0x22 } },       { 2, { 0x0f, 0x21 } },       { 2, { 0x0f, 0x23 } },
-	{ 2, { 0x0f, 0x00 } },       { 2, { 0x0f, 0x01 } },       { 1, { 0x8e } },             { 1, { 0x8c } },
-	{ 1, { 0xcf } },             { 1, { 0xcb } },             { 1, { 0xca } },             { 1, { 0x9a } },
-	{ 1, { 0xea } },             { 1, { 0xff } },             { 1, { 0xcd } },             { 1, { 0xcc } },
-	{ 1, { 0xce } },             { 1, { 0xf1 } },             { 2, { 0x0f, 0x05 } },       { 2, { 0x0f, 0x07 } },
-	{ 2, { 0x0f, 0x34 } },       { 2, { 0x0f, 0x35 } },       { 2, { 0x0f, 0x30 } },       { 2, { 0x0f, 0x32 } },
-	{ 1, { 0x9d } },             { 1, { 0x9c } },             { 1, { 0xfa } },             { 1, { 0xfb } },
-	{ 2, { 0x0f, 0xc7 } },       { 2, { 0x0f, 0xae } },       { 1, { 0xc8 } },             { 1, { 0xc9 } },
-	{ 3, { 0x0f, 0x01, 0xf8 } }, { 3, { 0x0f, 0x01, 0xca } }, { 3, { 0x0f, 0x01, 0xcb } }, { 3, { 0x0f, 0x01, 0xd1 } },
-	{ 2, { 0x0f, 0xa2 } },       { 2, { 0x0f, 0x06 } },       { 1, { 0x17 } },             { 1, { 0x1f } },
-	{ 1, { 0x07 } },             { 2, { 0x0f, 0xa1 } },       { 2, { 0x0f, 0xa9 } },       { 2, { 0x0f, 0x02 } },
-	{ 2, { 0x0f, 0x03 } },       { 1, { 0x63 } },             { 1, { 0x62 } },             { 1, { 0xf4 } },
-	{ 1, { 0xe4 } },             { 1, { 0xee } },             { 1, { 0xed } },             { 1, { 0x6c } },
-	{ 1, { 0x6f } },             { 1, { 0xa4 } },             { 1, { 0xa5 } },             { 1, { 0xaa } },
-	{ 1, { 0xa7 } },             { 1, { 0xae } },             { 1, { 0xad } },             { 1, { 0xc4 } },
-	{ 2, { 0x0f, 0xb2 } },       { 2, { 0x0f, 0xb4 } },       { 1, { 0xe8 } },             { 1, { 0xc3 } },
-	{ 4, { 0x0f, 0x38, 0x82 } }, { 2, { 0x0f, 0x09 } },       { 1, { 0x60 } },             { 1, { 0x61 } },
-	{ 1, { 0x87 } },             { 2, { 0x0f, 0xb1 } },       { 2, { 0x0f, 0xba } },       { 2, { 0x0f, 0x0b } },
+	{ 2, { 0x0f, 0x20 } },
+	{ 2, { 0x0f, 0x22 } },
+	{ 2, { 0x0f, 0x21 } },
+	{ 2, { 0x0f, 0x23 } },
+	{ 2, { 0x0f, 0x00 } },
+	{ 2, { 0x0f, 0x01 } },
+	{ 1, { 0x8e } },
+	{ 1, { 0x8c } },
+	{ 1, { 0xcf } },
+	{ 1, { 0xcb } },
+	{ 1, { 0xca } },
+	{ 1, { 0x9a } },
+	{ 1, { 0xea } },
+	{ 1, { 0xff } },
+	{ 1, { 0xcd } },
+	{ 1, { 0xcc } },
+	{ 1, { 0xce } },
+	{ 1, { 0xf1 } },
+	{ 2, { 0x0f, 0x05 } },
+	{ 2, { 0x0f, 0x07 } },
+	{ 2, { 0x0f, 0x34 } },
+	{ 2, { 0x0f, 0x35 } },
+	{ 2, { 0x0f, 0x30 } },
+	{ 2, { 0x0f, 0x32 } },
+	{ 1, { 0x9d } },
+	{ 1, { 0x9c } },
+	{ 1, { 0xfa } },
+	{ 1, { 0xfb } },
+	{ 2, { 0x0f, 0xc7 } },
+	{ 2, { 0x0f, 0xae } },
+	{ 1, { 0xc8 } },
+	{ 1, { 0xc9 } },
+	{ 3, { 0x0f, 0x01, 0xf8 } },
+	{ 3, { 0x0f, 0x01, 0xca } },
+	{ 3, { 0x0f, 0x01, 0xcb } },
+	{ 3, { 0x0f, 0x01, 0xd1 } },
+	{ 2, { 0x0f, 0xa2 } },
+	{ 2, { 0x0f, 0x06 } },
+	{ 1, { 0x17 } },
+	{ 1, { 0x1f } },
+	{ 1, { 0x07 } },
+	{ 2, { 0x0f, 0xa1 } },
+	{ 2, { 0x0f, 0xa9 } },
+	{ 2, { 0x0f, 0x02 } },
+	{ 2, { 0x0f, 0x03 } },
+	{ 1, { 0x63 } },
+	{ 1, { 0x62 } },
+	{ 1, { 0xf4 } },
+	{ 1, { 0xe4 } },
+	{ 1, { 0xee } },
+	{ 1, { 0xed } },
+	{ 1, { 0x6c } },
+	{ 1, { 0x6f } },
+	{ 1, { 0xa4 } },
+	{ 1, { 0xa5 } },
+	{ 1, { 0xaa } },
+	{ 1, { 0xa7 } },
+	{ 1, { 0xae } },
+	{ 1, { 0xad } },
+	{ 1, { 0xc4 } },
+	{ 2, { 0x0f, 0xb2 } },
+	{ 2, { 0x0f, 0xb4 } },
+	{ 1, { 0xe8 } },
+	{ 1, { 0xc3 } },
+	{ 4, { 0x66, 0x0f, 0x38, 0x82 } },
+	{ 2, { 0x0f, 0x09 } },
+	{ 1, { 0x60 } },
+	{ 1, { 0x61 } },
+	{ 1, { 0x87 } },
+	{ 2, { 0x0f, 0xb1 } },
+	{ 2, { 0x0f, 0xba } },
+	{ 2, { 0x0f, 0x0b } },
 };
 
 /* Several instructions that together do what one alone rarely would. */
@@ -271,12 +325,13 @@ static u16 random_selector(struct choices *in)
 
 static void random_descriptor(struct guest *g, struct choices *in, u64 at, bool wide)
 {
-	static const u16 attrs[] = { 0xc09b, 0xc093, 0xc0fb, 0xc0f3, 0xa09b, 0xa0fb, 0x409a, 0x4092, 0x009b, 0x0093, 0xc096,
-				     0xc09f, 0xc0ff, 0xc013, 0xe09b, 0x0089, 0x008b, 0x0082, 0x00e5, 0x0081, 0xc0b3, 0xa0bb };
+	static const u16 attrs[] = { 0xc09b, 0xc093, 0xc0fb, 0xc0f3, 0xa09b, 0xa0fb, 0x409a, 0x4092,
+				     0x009b, 0x0093, 0xc096, 0xc09f, 0xc0ff, 0xc013, 0xe09b, 0x0089,
+				     0x008b, 0x0082, 0x00e5, 0x0081, 0xc0b3, 0xa0bb };
 
 	if (one_in(in, 4)) {
-		gate(g, at, random_selector(in), HANDLERS_AT + 32 * pick(in, 64), PICK_OF(in, ((const u8[]){ 0xec, 0x8c, 0xe4, 0xe5 })),
-		     pick(in, 4), false);
+		gate(g, at, random_selector(in), HANDLERS_AT + 32 * pick(in, 64),
+		     PICK_OF(in, ((const u8[]){ 0xec, 0x8c, 0xe4, 0xe5 })), pick(in, 4), false);
 		return;
 	}
 	descriptor(g, at, one_in(in, 3) ? pick(in, 0x40000) : 0, one_in(in, 3) ? pick(in, 0x10000) : 0xfffff,
@@ -322,7 +377,8 @@ static void make_idt(struct guest *g, struct choices *in, enum guest_mode mode, 
 			attr = one_in(in, 2) ? pick8(in) : PICK_OF(in, ((const u8[]){ 0xe5, 0xe6, 0x85, 0x87, 0x0e }));
 			sel = (attr & 0x1f) == 5 ? SEL_TSS2 : random_selector(in);
 		}
-		gate(g, IDT_AT + v * (wide ? 16u : 8u), sel, off, attr, wide ? (one_in(in, 8) ? pick(in, 8) : 0) : 0, wide);
+		gate(g, IDT_AT + v * (wide ? 16u : 8u), sel, off, attr, wide ? (one_in(in, 8) ? pick(in, 8) : 0) : 0,
+		     wide);
 	}
 	for (unsigned v = 0; v < 256; v++)
 		put(g, 4 * v, (u16[]){ (u16)(HANDLERS_AT + 32 * (v & 63)), 0 }, 4);
@@ -379,7 +435,8 @@ static void leaf_table(const struct tables *t, u64 at, bool identity)
 	for (unsigned k = 0; k < n; k++) {
 		u64 page = identity && k < GUEST_PAGES + 4 ? k : pick(t->in, GUEST_PAGES + 8);
 
-		entry(t, at + k * t->size, page << 12 | 7 | (one_in(t->in, 2) ? 0x60 : 0) | (one_in(t->in, 8) ? 0x100 : 0));
+		entry(t, at + k * t->size,
+		      page << 12 | 7 | (one_in(t->in, 2) ? 0x60 : 0) | (one_in(t->in, 8) ? 0x100 : 0));
 	}
 }
 
@@ -463,7 +520,9 @@ static void make_segments(struct guest *g, struct choices *in, enum guest_mode m
 			c->seg[s] = (struct seg){ .sel = sel,
 						  .base = (u64)sel << 4,
 						  .limit = 0xffff,
-						  .attr = mode == GUEST_VM86 ? 0xf3 : s == SEG_CS ? 0x9b : 0x93 };
+						  .attr = mode == GUEST_VM86 ? 0xf3
+							  : s == SEG_CS      ? 0x9b
+									     : 0x93 };
 		}
 	} else {
 		u16 data = cpl == 3 ? SEL_DATA3 | 3 : SEL_DATA0;
@@ -488,7 +547,9 @@ static void make_segments(struct guest *g, struct choices *in, enum guest_mode m
 	c->seg[SEG_TR] = (struct seg){ .sel = SEL_TSS, .base = TSS_AT, .limit = 0x3ff, .attr = 0x8b };
 	c->seg[SEG_LDTR] = (struct seg){ .sel = SEL_LDT, .base = LDT_AT, .limit = 0x7f, .attr = 0x82 };
 	c->gdt = (struct dtable){ GDT_AT, GDT_BYTES - 1 };
-	c->idt = (struct dtable){ mode == GUEST_REAL ? 0 : IDT_AT, mode == GUEST_REAL ? 0x3ff : mode >= GUEST_COMPAT ? 0xfff : 0x7ff };
+	c->idt = (struct dtable){ mode == GUEST_REAL ? 0 : IDT_AT, mode == GUEST_REAL     ? 0x3ff
+								   : mode >= GUEST_COMPAT ? 0xfff
+											  : 0x7ff };
 }
 
 static void make_fpu(struct fpu *f, struct choices *in, u64 allowed)
@@ -612,9 +673,9 @@ void guest_make(struct guest *g, struct choices *in)
 	static const u8 rates[] = { 0, 0, 200, 60, 12 };
 	enum guest_mode mode = pick(in, NR_GUEST_MODES);
 	unsigned spoiled = PICK_OF(in, rates), cpl;
-	enum paging paging = mode >= GUEST_COMPAT ? PAGING_4LEVEL :
-			     mode == GUEST_REAL   ? PAGING_NONE :
-						    PICK_OF(in, ((const u8[]){ PAGING_NONE, PAGING_32, PAGING_PAE }));
+	enum paging paging = mode >= GUEST_COMPAT ? PAGING_4LEVEL
+			     : mode == GUEST_REAL ? PAGING_NONE
+						  : PICK_OF(in, ((const u8[]){ PAGING_NONE, PAGING_32, PAGING_PAE }));
 	struct choices fill;
 	struct cpu *c = &g->cpu;
 
@@ -665,21 +726,21 @@ void guest_make(struct guest *g, struct choices *in)
 
 void guest_copy_of(struct guest *g, const struct guest *from)
 {
-	struct guest own = { .map = g->map, .mem = g->mem };
+	static struct guest own;
 	struct cpu *c = &g->cpu;
-	struct tlb_entry *tlb = c->tlb;
-	struct code_cache *code = c->code;
-	u32 gen = c->tlb_gen;
 
-	memcpy(own.mem, from->mem, GUEST_BYTES);
+	own = *g;
 	*g = *from;
+	memcpy(own.mem, from->mem, GUEST_BYTES);
 	g->map = own.map;
 	g->mem = own.mem;
 	c->map = own.map;
-	c->tlb = tlb;
-	c->tlb_gen = gen;
-	c->code = code;
 	c->pio.data = g->pio_data;
+	/* The caches, and what describes their contents, stay. */
+	c->tlb = own.cpu.tlb;
+	c->tlb_gen = own.cpu.tlb_gen;
+	c->spaces = own.cpu.spaces;
+	c->code = own.cpu.code;
 	c->cur = NULL;
 	code_flush(c);
 	cpu_update_mode(c);

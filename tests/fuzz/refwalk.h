@@ -19,7 +19,7 @@ struct refwalk {
 	unsigned shift;
 	bool may_write, may_exec, dirty; /* for the privilege asked for, once the access is made */
 	unsigned n, entry_size;
-	u64 at[4], entry[4];             /* what was read, and where */
+	u64 at[4], entry[4]; /* what was read, and where */
 };
 
 struct refwalk_access {
@@ -53,8 +53,8 @@ static inline void refwalk_fault(const struct cpu *c, const struct refwalk_acces
 }
 
 /* 4.6.1, and protection keys (4.6.2) */
-static inline void refwalk_rights(const struct cpu *c, const struct refwalk_access *a, struct refwalk *w, bool user_page,
-				  bool writable, bool nx)
+static inline void refwalk_rights(const struct cpu *c, const struct refwalk_access *a, struct refwalk *w,
+				  bool user_page, bool writable, bool nx)
 {
 	u64 leaf = w->entry[w->n - 1];
 	bool read = true, write = writable, exec = !nx, keyed = false;
