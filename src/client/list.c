@@ -157,7 +157,7 @@ static bool is_supported(const struct cpuid_bit *b, const struct cpuid_entry *e,
 static void list_cpuid(struct table *t)
 {
 	static const char *const regs[] = { "EAX", "EBX", "ECX", "EDX" };
-	static const char *const sources[] = { "never", "host", "engine" };
+	static const char *const sources[] = { "never", "host", "ymm", "engine" };
 	struct cpuid_entry have[256];
 	u32 nr = cpuid_supported(have, ARRAY_SIZE(have));
 

@@ -116,16 +116,27 @@ void cpuid_host(u32 leaf, u32 subleaf, u32 out[4])
 	}
 }
 
+bool cpuid_host_has_ymm(void)
+{
+	u32 r[4], xcr0, high;
+
+	cpuid_host(1, 0, r);
+	if (!(r[CPUID_ECX] & bit_OSXSAVE))
+		return false;
+	asm volatile("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
+	return (xcr0 & (XC_SSE | XC_AVX)) == (XC_SSE | XC_AVX);
+}
+
 /* ---- what host and engine have ---- */
 
 static bool bit_available(const struct cpuid_bit *b)
 {
 	u32 r[4];
 
-	if (b->source != CPUID_HOST)
+	if (b->source == CPUID_NEVER || b->source == CPUID_ENGINE)
 		return b->source == CPUID_ENGINE;
 	cpuid_host(b->leaf, b->subleaf, r);
-	return r[b->reg] & BIT(b->bit);
+	return r[b->reg] & BIT(b->bit) && (b->source != CPUID_YMM || cpuid_host_has_ymm());
 }
 
 /* Can the guest have this feature? For what has no bit of its own. */

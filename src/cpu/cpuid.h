@@ -22,6 +22,7 @@ struct cpuid_bit {
 enum cpuid_source {
 	CPUID_NEVER,  /* the engine has no such thing */
 	CPUID_HOST,   /* guest instructions run on the host's: reported if the host has it */
+	CPUID_YMM,    /* the same, with YMM registers: if the host's kernel saves them */
 	CPUID_ENGINE, /* the engine does it all itself: always reported */
 };
 
@@ -79,6 +80,9 @@ const struct cpuid_entry *cpuid_find(const struct cpu *c, u32 leaf, u32 subleaf)
 
 /* The host's own CPUID, asked once per process: the instruction often traps. */
 void cpuid_host(u32 leaf, u32 subleaf, u32 out[4]);
+
+/* Does the host's kernel save YMM registers? Without, its CPUID may still show AVX. */
+bool cpuid_host_has_ymm(void);
 
 /* XCR0 bits that host and engine have; the largest XCR0 of any guest. */
 u64 cpuid_supported_xcr0(void);

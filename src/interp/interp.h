@@ -18,6 +18,7 @@ struct handler {
 /* Handlers of one operation: `any`, or one for each form and size index 0-3 (8, 16, 32, 64 bits). */
 struct impl {
 	insn_fn any;
+	insn_fn wide; /* with VEX.L, if that is another one */
 	const struct handler (*sized)[4]; /* [NR_FORMS][4]; empty ones cannot happen by the table, or mean `any` */
 };
 

@@ -45,6 +45,7 @@ INLINE int mmx_fetch(struct cpu *c, const struct insn *i, unsigned bytes, u64 *v
 
 #define MMX_LANE(op) MMX_OP(op, 8, , 0)
 LANE_OPS(MMX_LANE)
+LANE_UNARY_OPS(MMX_LANE)
 
 /* Both sources side by side in d; the low half is made of it. */
 #define MMX_NARROW(op) MMX_OP(op, 8, d[1] = src, 0)

@@ -29,6 +29,14 @@ union vec {
 };
 
 #define XMM(c, n) (*(v128 *)(c)->fpu.vec[n])
+#define XMM_UPPER(c, n) (*(v128 *)((c)->fpu.vec[n] + 16))
+
+/* What a VEX instruction writes: it clears the upper half (avx.h). */
+INLINE void xmm_set(struct cpu *c, unsigned n, v128 v)
+{
+	XMM(c, n) = v;
+	XMM_UPPER(c, n) = (v128){ 0 };
+}
 
 /* ---- may it run, and its operands ---- */
 
@@ -120,7 +128,15 @@ struct simd_env {
 	} while (0)
 
 /* What the result of an instruction may hold that an unmasked underflow exception is for. */
-enum simd_result { RES_NONE, RES_SS, RES_SD, RES_PS, RES_PD };
+enum simd_result {
+	RES_NONE,
+	RES_SS,
+	RES_SD,
+	RES_PS,
+	RES_PD,
+	RES_PH,        /* four elements, with RES_WIDE eight */
+	RES_WIDE = 16, /* with a kind: 32 bytes of it */
+};
 
 INLINE bool simd_masked(const struct cpu *c)
 {
@@ -129,7 +145,7 @@ INLINE bool simd_masked(const struct cpu *c)
 
 /* The slow halves of the two functions below, for guests that unmask exceptions. */
 u32 simd_enter_unmasked(const struct cpu *c);
-int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, enum simd_result kind);
+int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, unsigned kind);
 
 /* True if the host's MXCSR need not be changed. */
 INLINE bool simd_enter(const struct cpu *c, struct simd_env *e)
@@ -153,6 +169,11 @@ INLINE int simd_leave(struct cpu *c, const struct simd_env *e, const v128 *resul
 		c->fpu.mxcsr |= e->out & MXCSR_FLAGS;
 	return ST_OK;
 }
+
+/* ---- instructions that differ with VEX only in their conditions (sse_mov.c) ---- */
+int simd_maskmovdqu(struct cpu *c, const struct insn *i);
+int simd_ldmxcsr(struct cpu *c, const struct insn *i);
+int simd_stmxcsr(struct cpu *c, const struct insn *i);
 
 /* ---- MMX: the low 64 bits of x87 registers ---- */
 

@@ -17,8 +17,10 @@
 	X(pcmpeqb) X(pcmpeqw) X(pcmpeqd) X(pcmpgtb) X(pcmpgtw) X(pcmpgtd)                                              \
 	X(pand) X(pandn) X(por) X(pxor)                                                                                \
 	X(pmaddubsw) X(pmulhrsw)                                                                                       \
-	X(psignb) X(psignw) X(psignd)                                                                                  \
-	X(pabsb) X(pabsw) X(pabsd)
+	X(psignb) X(psignw) X(psignd)
+
+/* The same of one source: the old destination is of no matter. */
+#define LANE_UNARY_OPS(X) X(pabsb) X(pabsw) X(pabsd)
 
 /* Two sources are narrowed into the halves of the result: low half from the destination, high half from the source. */
 #define NARROW_OPS(X)                                                                                                  \
@@ -37,13 +39,16 @@
 	X(punpckhbw) X(punpckhwd) X(punpckhdq) X(punpckhqdq)                                                           \
 	X(unpcklps) X(unpckhps) X(unpcklpd) X(unpckhpd)                                                                \
 	X(andps) X(andpd) X(andnps) X(andnpd) X(orps) X(orpd) X(xorps) X(xorpd)                                        \
-	X(rcpps) X(rsqrtps)                                                                                            \
 	X(pcmpeqq) X(packusdw) X(pmuldq) X(pmulld)                                                                     \
 	X(pminsb) X(pminsd) X(pminuw) X(pminud)                                                                        \
 	X(pmaxsb) X(pmaxsd) X(pmaxuw) X(pmaxud)                                                                        \
-	X(phminposuw) X(pcmpgtq)                                                                                       \
-	X(aesenc) X(aesenclast) X(aesdec) X(aesdeclast) X(aesimc)                                                      \
+	X(pcmpgtq)                                                                                                     \
+	X(aesenc) X(aesenclast) X(aesdec) X(aesdeclast)                                                                \
 	X(gf2p8mulb)
+
+/* dst = op(src), likewise; the second list has no forms of 32 bytes. RCPxS and RSQRTxS heed no bit of MXCSR. */
+#define VECTOR_UNARY_OPS(X) X(rcpps) X(rsqrtps)
+#define VECTOR_UNARY_128_OPS(X) X(phminposuw) X(aesimc)
 
 /* The same, but the source need not be aligned (AMD's CPUs do not ask for it, and nobody relies on Intel's fault). */
 #define SHA_OPS(X) X(sha1nexte) X(sha1msg1) X(sha1msg2) X(sha256msg1) X(sha256msg2)
@@ -56,25 +61,35 @@
 	X(pmovzxwd, 8) X(pmovzxwq, 4) X(pmovzxdq, 8)
 
 /*
- * Floating point, dst = op(dst, src): X(name, bytes of the source, kind of result). RES_NONE where the result can
- * not be denormal, or is without being tiny "by computation" (min, max, conversions of integers).
+ * Floating point: X(name, bytes of the source, kind of result). RES_NONE where the result can not be denormal, or is
+ * without being tiny "by computation" (min, max, conversions of integers).
  */
-#define ARITH_ROWS(X, op, KIND)                                                                                        \
-	X(op##ps, 16, KIND##PS) X(op##pd, 16, KIND##PD) X(op##ss, 4, KIND##SS) X(op##sd, 8, KIND##SD)
+#define PACKED_ROWS(X, op, KIND) X(op##ps, 16, KIND##PS) X(op##pd, 16, KIND##PD)
+#define SCALAR_ROWS(X, op, KIND) X(op##ss, 4, KIND##SS) X(op##sd, 8, KIND##SD)
 #define RES_NONEPS RES_NONE
 #define RES_NONEPD RES_NONE
 #define RES_NONESS RES_NONE
 #define RES_NONESD RES_NONE
-#define FP_OPS(X)                                                                                                      \
-	ARITH_ROWS(X, add, RES_) ARITH_ROWS(X, sub, RES_) ARITH_ROWS(X, mul, RES_) ARITH_ROWS(X, div, RES_)            \
-	ARITH_ROWS(X, min, RES_NONE) ARITH_ROWS(X, max, RES_NONE) ARITH_ROWS(X, sqrt, RES_NONE)                        \
-	X(addsubps, 16, RES_PS) X(addsubpd, 16, RES_PD)                                                                \
-	X(haddps, 16, RES_PS) X(haddpd, 16, RES_PD)                                                                    \
-	X(hsubps, 16, RES_PS) X(hsubpd, 16, RES_PD)                                                                    \
-	X(cvtps2pd, 8, RES_NONE) X(cvtpd2ps, 16, RES_PS)                                                               \
-	X(cvtss2sd, 4, RES_NONE) X(cvtsd2ss, 8, RES_SS)                                                                \
-	X(cvtdq2ps, 16, RES_NONE) X(cvtdq2pd, 8, RES_NONE)                                                             \
-	X(cvtps2dq, 16, RES_NONE) X(cvttps2dq, 16, RES_NONE)                                                           \
-	X(cvtpd2dq, 16, RES_NONE) X(cvttpd2dq, 16, RES_NONE)
+
+/* dst = op(dst, src), whole registers */
+#define FP_PACKED_OPS(X)                                                                                               \
+	PACKED_ROWS(X, add, RES_) PACKED_ROWS(X, sub, RES_) PACKED_ROWS(X, mul, RES_) PACKED_ROWS(X, div, RES_)        \
+	PACKED_ROWS(X, min, RES_NONE) PACKED_ROWS(X, max, RES_NONE)                                                    \
+	PACKED_ROWS(X, addsub, RES_) PACKED_ROWS(X, hadd, RES_) PACKED_ROWS(X, hsub, RES_)
+
+/* The lowest element of op(dst, src) or op(src); the rest of the register stays. */
+#define FP_SCALAR_OPS(X)                                                                                               \
+	SCALAR_ROWS(X, add, RES_) SCALAR_ROWS(X, sub, RES_) SCALAR_ROWS(X, mul, RES_) SCALAR_ROWS(X, div, RES_)        \
+	SCALAR_ROWS(X, min, RES_NONE) SCALAR_ROWS(X, max, RES_NONE) SCALAR_ROWS(X, sqrt, RES_NONE)                     \
+	X(cvtss2sd, 4, RES_NONE) X(cvtsd2ss, 8, RES_SS)
+
+/* dst = op(src), whole registers; as wide as the source, twice as wide, half as wide */
+#define FP_UNARY_OPS(X)                                                                                                \
+	PACKED_ROWS(X, sqrt, RES_NONE)                                                                                 \
+	X(cvtdq2ps, 16, RES_NONE) X(cvtps2dq, 16, RES_NONE) X(cvttps2dq, 16, RES_NONE)
+#define FP_WIDEN_OPS(X) X(cvtps2pd, 8, RES_NONE) X(cvtdq2pd, 8, RES_NONE)
+#define FP_NARROW_OPS(X) X(cvtpd2ps, 16, RES_PS) X(cvtpd2dq, 16, RES_NONE) X(cvttpd2dq, 16, RES_NONE)
+
+#define FP_OPS(X) FP_PACKED_OPS(X) FP_SCALAR_OPS(X) FP_UNARY_OPS(X) FP_WIDEN_OPS(X) FP_NARROW_OPS(X)
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* SSE to SSE4.1: floating-point instructions, which may raise #XM. */
-#include "interp/simd.h"
+#include "interp/simd_imm.h"
 #include "interp/simd_ops.h"
 
 /* ---- guests that unmask exceptions ---- */
@@ -16,6 +16,11 @@ u32 simd_enter_unmasked(const struct cpu *c)
 	return c->fpu.mxcsr & MXCSR_UM ? in : in & ~MXCSR_FTZ;
 }
 
+static bool denormal16(u16 v)
+{
+	return !(v & 0x7c00) && (v & 0x3ff);
+}
+
 static bool denormal32(u32 v)
 {
 	return !(v & 0x7f800000) && (v & 0x7fffff);
@@ -26,9 +31,10 @@ static bool denormal64(u64 v)
 	return !(v & 0x7ff0000000000000) && (v & 0xfffffffffffff);
 }
 
-static bool is_tiny(const v128 *result, enum simd_result kind)
+static bool is_tiny(const v128 *result, unsigned kind)
 {
 	const union vec *r = (const union vec *)result;
+	bool tiny = false;
 
 	switch (kind) {
 	case RES_SS:
@@ -36,9 +42,22 @@ static bool is_tiny(const v128 *result, enum simd_result kind)
 	case RES_SD:
 		return denormal64(r->q[0]);
 	case RES_PS:
-		return denormal32(r->d[0]) || denormal32(r->d[1]) || denormal32(r->d[2]) || denormal32(r->d[3]);
+		for (unsigned k = 0; k < 4; k++)
+			tiny |= denormal32(r->d[k]);
+		return tiny;
 	case RES_PD:
 		return denormal64(r->q[0]) || denormal64(r->q[1]);
+	case RES_PH:
+		for (unsigned k = 0; k < 4; k++)
+			tiny |= denormal16(r->w[k]);
+		return tiny;
+	case RES_PH | RES_WIDE:
+		for (unsigned k = 0; k < 8; k++)
+			tiny |= denormal16(r->w[k]);
+		return tiny;
+	case RES_PS | RES_WIDE:
+	case RES_PD | RES_WIDE:
+		return is_tiny(result, kind & ~RES_WIDE) || is_tiny(result + 1, kind & ~RES_WIDE);
 	default:
 		return false;
 	}
@@ -48,7 +67,7 @@ static bool is_tiny(const v128 *result, enum simd_result kind)
 #define XM_UE 0x10
 
 /* SDM vol. 1, 11.5.2 and 11.5.3. */
-int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, enum simd_result kind)
+int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, unsigned kind)
 {
 	u32 raised = out & MXCSR_FLAGS, unmasked = ~c->fpu.mxcsr >> 7 & MXCSR_FLAGS;
 
@@ -90,7 +109,6 @@ FP_OPS(SSE_FP)
 	case n:                                                                                                        \
 		SIMD_RUN(c, &e, text, [d] "+x"(d), SIMD_OPERANDS([s] "x"(s), [imm] "i"(n)));                           \
 		break;
-#define CASES_8(X, at) X((at)) X((at) + 1) X((at) + 2) X((at) + 3) X((at) + 4) X((at) + 5) X((at) + 6) X((at) + 7)
 #define CASES_16(X) CASES_8(X, 0) CASES_8(X, 8)
 #define CASES_8_(X) CASES_8(X, 0)
 

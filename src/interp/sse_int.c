@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* SSE to SSE4.2: integer, logical and shuffling instructions, which raise no floating-point exceptions. */
-#include "interp/simd.h"
+#include "interp/simd_imm.h"
 #include "interp/simd_ops.h"
 
 /* ---- dst = op(dst, src) ---- */
@@ -23,8 +23,11 @@
 #define SSE_UNALIGNED(op) SSE_VECTOR_(op, UNALIGNED)
 
 LANE_OPS(SSE_VECTOR)
+LANE_UNARY_OPS(SSE_VECTOR)
 NARROW_OPS(SSE_VECTOR)
 VECTOR_OPS(SSE_VECTOR)
+VECTOR_UNARY_OPS(SSE_VECTOR)
+VECTOR_UNARY_128_OPS(SSE_VECTOR)
 SHA_OPS(SSE_UNALIGNED)
 
 /* RCPSS, RSQRTSS: approximations that no MXCSR bit has a say in. */
@@ -80,48 +83,22 @@ WIDEN_OPS(SSE_WIDEN)
 
 SHIFT_OPS(SSE_SHIFT)
 
-/* Sixteen bytes from `from` on in lo:hi; past the end there are zeros. */
-static v128 bytes_of(v128 lo, v128 hi, unsigned from)
-{
-	v128 all[4] = { lo, hi }, out;
+#define SSE_BYTE_SHIFT(op)											       \
+	HANDLER(do_##op)											       \
+	{													       \
+		union vec d;											       \
+														       \
+		if (sse_begin(c))										       \
+			return ST_FAULT;									       \
+		d.v = XMM(c, i->dst);										       \
+		op##_imm(&d, &d, i->imm);									       \
+		XMM(c, i->dst) = d.v;										       \
+		return ST_OK;											       \
+	}													       \
+	IMPL_ANY(op, do_##op);
 
-	if (from > 32)
-		from = 32;
-	memcpy(&out, (const u8 *)all + from, 16);
-	return out;
-}
-
-HANDLER(do_psrldq)
-{
-	if (sse_begin(c))
-		return ST_FAULT;
-	XMM(c, i->dst) = bytes_of(XMM(c, i->dst), (v128){ 0 }, i->imm & 0xff);
-	return ST_OK;
-}
-IMPL_ANY(psrldq, do_psrldq);
-
-HANDLER(do_pslldq)
-{
-	unsigned n = i->imm & 0xff;
-
-	if (sse_begin(c))
-		return ST_FAULT;
-	XMM(c, i->dst) = n > 15 ? (v128){ 0 } : bytes_of((v128){ 0 }, XMM(c, i->dst), 16 - n);
-	return ST_OK;
-}
-IMPL_ANY(pslldq, do_pslldq);
-
-HANDLER(do_palignr)
-{
-	v128 s;
-	int st = sse_fetch(c, i, 16, ALIGNED, &s);
-
-	if (unlikely(st))
-		return st;
-	XMM(c, i->dst) = bytes_of(s, XMM(c, i->dst), i->imm & 0xff);
-	return ST_OK;
-}
-IMPL_ANY(palignr, do_palignr);
+SSE_BYTE_SHIFT(psrldq)
+SSE_BYTE_SHIFT(pslldq)
 
 /* ---- shuffles, blends: what goes where is a matter of the immediate ---- */
 
@@ -141,63 +118,6 @@ IMPL_ANY(palignr, do_palignr);
 	}													       \
 	IMPL_ANY(op, do_##op);
 
-INLINE void pshufd_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	for (unsigned k = 0; k < 4; k++)
-		d->d[k] = s->d[imm >> 2 * k & 3];
-}
-
-INLINE void pshuflw_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	for (unsigned k = 0; k < 4; k++)
-		d->w[k] = s->w[imm >> 2 * k & 3];
-	d->q[1] = s->q[1];
-}
-
-INLINE void pshufhw_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	d->q[0] = s->q[0];
-	for (unsigned k = 0; k < 4; k++)
-		d->w[4 + k] = s->w[4 + (imm >> 2 * k & 3)];
-}
-
-INLINE void shufps_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	union vec old = *d;
-
-	d->d[0] = old.d[imm & 3];
-	d->d[1] = old.d[imm >> 2 & 3];
-	d->d[2] = s->d[imm >> 4 & 3];
-	d->d[3] = s->d[imm >> 6 & 3];
-}
-
-INLINE void shufpd_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	d->q[0] = d->q[imm & 1];
-	d->q[1] = s->q[imm >> 1 & 1];
-}
-
-INLINE void blendps_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	for (unsigned k = 0; k < 4; k++)
-		if (imm & BIT(k))
-			d->d[k] = s->d[k];
-}
-
-INLINE void blendpd_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	for (unsigned k = 0; k < 2; k++)
-		if (imm & BIT(k))
-			d->q[k] = s->q[k];
-}
-
-INLINE void pblendw_imm(union vec *d, const union vec *s, unsigned imm)
-{
-	for (unsigned k = 0; k < 8; k++)
-		if (imm & BIT(k))
-			d->w[k] = s->w[k];
-}
-
 SSE_IMM(pshufd, 16, ALIGNED)
 SSE_IMM(pshuflw, 16, ALIGNED)
 SSE_IMM(pshufhw, 16, ALIGNED)
@@ -206,6 +126,7 @@ SSE_IMM(shufpd, 16, ALIGNED)
 SSE_IMM(blendps, 16, ALIGNED)
 SSE_IMM(blendpd, 16, ALIGNED)
 SSE_IMM(pblendw, 16, ALIGNED)
+SSE_IMM(palignr, 16, ALIGNED)
 
 HANDLER(do_insertps)
 {
@@ -340,10 +261,6 @@ IMPL_ANY(ptest, do_ptest);
 
 /* ---- instructions whose immediate the host must have as well: a case for each ---- */
 
-#define CASES_8(X, at) X((at)) X((at) + 1) X((at) + 2) X((at) + 3) X((at) + 4) X((at) + 5) X((at) + 6) X((at) + 7)
-#define CASES_32(X, at) CASES_8(X, at) CASES_8(X, (at) + 8) CASES_8(X, (at) + 16) CASES_8(X, (at) + 24)
-#define CASES_128(X) CASES_32(X, 0) CASES_32(X, 32) CASES_32(X, 64) CASES_32(X, 96)
-
 HANDLER(do_mpsadbw)
 {
 	v128 d, s;
@@ -412,17 +329,21 @@ static s64 str_length(const struct cpu *c, const struct insn *i, unsigned reg)
 }
 
 INLINE int str_compare(struct cpu *c, const struct insn *i, void (*compare)(struct str_cmp *x, unsigned imm),
-		       bool index)
+		       bool index, enum fpu_trap family)
 {
 	struct str_cmp x = { .len_d = (u32)str_length(c, i, RAX), .len_s = (u32)str_length(c, i, RDX) };
-	int st = sse_fetch(c, i, 16, UNALIGNED, &x.s);
+	int st = fpu_check(c, family);
 
+	if (likely(!st))
+		st = sse_source(c, i, 16, UNALIGNED, &x.s);
 	if (unlikely(st))
 		return st;
 	x.d = XMM(c, i->dst);
 	compare(&x, i->imm);
 	if (index)
 		c->gpr[RCX] = (u32)x.index;
+	else if (family == FPU_TRAP_AVX)
+		xmm_set(c, 0, x.mask);
 	else
 		XMM(c, 0) = x.mask;
 	c->cc = (x.flags & (FL_SF | FL_ZF | FL_CF)) | (x.of ? FL_OF : 0);
@@ -432,9 +353,14 @@ INLINE int str_compare(struct cpu *c, const struct insn *i, void (*compare)(stru
 #define SSE_STRING(op, compare, index)										       \
 	HANDLER(do_##op)											       \
 	{													       \
-		return str_compare(c, i, compare, index);							       \
+		return str_compare(c, i, compare, index, FPU_TRAP_SSE);						       \
 	}													       \
-	IMPL_ANY(op, do_##op);
+	IMPL_ANY(op, do_##op);											       \
+	HANDLER(do_v##op)											       \
+	{													       \
+		return str_compare(c, i, compare, index, FPU_TRAP_AVX);						       \
+	}													       \
+	IMPL_ANY(v##op, do_v##op);
 
 SSE_STRING(pcmpistri, str_istri, true)
 SSE_STRING(pcmpistrm, str_istrm, false)

@@ -214,18 +214,19 @@ HANDLER(do_movshdup)
 }
 IMPL_ANY(movshdup, do_movshdup);
 
-/* ---- byte-masked store to [rDI] ---- */
+/* ---- also with VEX: what follows the checks ---- */
 
-/* Only selected bytes are touched, so each is a store of its own. Stored again after an exit, they are the same. */
-HANDLER(do_maskmovdqu)
+/*
+ * The byte-masked store to [rDI]. Only selected bytes are touched, so each is a store of its own. Stored again after an
+ * exit, they are the same.
+ */
+int simd_maskmovdqu(struct cpu *c, const struct insn *i)
 {
 	static const u64 mask[4] = { 0, 0xffff, 0xffffffff, ~0ull };
 	union vec d, m;
 	u64 ea = c->gpr[RDI];
 	int st;
 
-	if (sse_begin(c))
-		return ST_FAULT;
 	d.v = XMM(c, i->dst);
 	m.v = XMM(c, i->src);
 	for (unsigned k = 0; k < 16; k++) {
@@ -237,16 +238,12 @@ HANDLER(do_maskmovdqu)
 	}
 	return ST_OK;
 }
-IMPL_ANY(maskmovdqu, do_maskmovdqu);
 
-/* ---- MXCSR ---- */
-HANDLER(do_ldmxcsr)
+int simd_ldmxcsr(struct cpu *c, const struct insn *i)
 {
 	u32 v;
-	int st = sse_begin(c);
+	int st = mem_read(c, i->seg, insn_ea(c, i), &v, 4);
 
-	if (likely(!st))
-		st = mem_read(c, i->seg, insn_ea(c, i), &v, 4);
 	if (unlikely(st))
 		return st;
 	if (v & ~MXCSR_MASK)
@@ -254,12 +251,21 @@ HANDLER(do_ldmxcsr)
 	c->fpu.mxcsr = v;
 	return ST_OK;
 }
-IMPL_ANY(ldmxcsr, do_ldmxcsr);
 
-HANDLER(do_stmxcsr)
+int simd_stmxcsr(struct cpu *c, const struct insn *i)
 {
-	if (sse_begin(c))
-		return ST_FAULT;
 	return mem_write(c, i->seg, insn_ea(c, i), &c->fpu.mxcsr, 4);
 }
-IMPL_ANY(stmxcsr, do_stmxcsr);
+
+#define SSE_CHECKED(op)												       \
+	HANDLER(do_##op)											       \
+	{													       \
+		int st = sse_begin(c);										       \
+														       \
+		return unlikely(st) ? st : simd_##op(c, i);							       \
+	}													       \
+	IMPL_ANY(op, do_##op);
+
+SSE_CHECKED(maskmovdqu)
+SSE_CHECKED(ldmxcsr)
+SSE_CHECKED(stmxcsr)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* From the decoded instruction to its handler: every operation of opcodes.def by name. */
-#include <cpuid.h>
 #include <string.h>
 
+#include "cpu/cpuid.h"
 #include "insn/feature.h"
 #include "interp/impl.h"
 
@@ -52,22 +52,10 @@ static const u8 native_features[] = {
 
 static bool host_has_bit(const struct feature_bit *f)
 {
-	unsigned reg[4];
+	u32 reg[4];
 
-	if (!__get_cpuid_count(f->leaf, f->subleaf, &reg[0], &reg[1], &reg[2], &reg[3]))
-		return false;
+	cpuid_host(f->leaf, f->subleaf, reg);
 	return reg[f->reg] >> f->bit & 1;
-}
-
-/* Does the host's kernel save YMM registers? Without, its CPUID may still show AVX. */
-static bool host_has_ymm_state(void)
-{
-	unsigned a, b, c, d, xcr0, high;
-
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
-		return false;
-	asm volatile("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
-	return (xcr0 & 6) == 6;
 }
 
 static bool needs_ymm(unsigned feature)
@@ -94,7 +82,7 @@ static u64 find_missing(void)
 	for (size_t n = 0; n < ARRAY_SIZE(native_features); n++) {
 		unsigned f = native_features[n];
 
-		if (!host_has_bit(&insn_features[f]) || (needs_ymm(f) && !host_has_ymm_state()))
+		if (!host_has_bit(&insn_features[f]) || (needs_ymm(f) && !cpuid_host_has_ymm()))
 			missing |= BIT64(f);
 	}
 	return missing;
@@ -131,9 +119,10 @@ static struct handler find_handler(const struct insn *i)
 
 	if (op == i->op && host_lacks(i->feature))
 		return (struct handler){ undefined };
-	/* Vector instructions with VEX need XCR0.AVX (SDM vol. 2, 2.4), which no guest can set: cpuid.def has no AVX. */
 	if (!m)
-		return (struct handler){ i->vex ? undefined : interp_unimplemented };
+		return (struct handler){ interp_unimplemented };
+	if (m->wide && i->vex & 1)
+		return (struct handler){ m->wide };
 	if (m->sized && i->form < NR_FORMS && i->size <= SZ_64)
 		h = m->sized[i->form][i->size];
 	if (!h.fn)

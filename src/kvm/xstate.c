@@ -2,6 +2,7 @@
 /* x87, SSE and extended state in the client's formats. */
 #include <string.h>
 
+#include "cpu/cpuid.h"
 #include "cpu/cr.h"
 #include "cpu/fpu.h"
 #include "kvm/vcpu.h"
@@ -69,7 +70,7 @@ int vcpu_get_xsave2(struct vcpu *v, void *arg)
 
 int vcpu_set_xsave(struct vcpu *v, void *arg)
 {
-	return fpu_from_xsave(&v->cpu.fpu, arg, XSAVE_MAX, xsave_supported(&v->cpu.fpu));
+	return fpu_from_xsave(&v->cpu.fpu, arg, XSAVE_MAX, cpuid_supported_xcr0() | XC_SSE);
 }
 
 int vcpu_get_xcrs(struct vcpu *v, void *arg)

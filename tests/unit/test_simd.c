@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * x87, MMX and SSE handlers against the bare CPU: every encoding of these families runs with random and corner operands
+ * x87, MMX, SSE and AVX handlers against the bare CPU: every encoding of these families runs with random and corner operands
  * natively and in the interpreter; registers, flags, exceptions and memory must be the same.
  */
 #include <setjmp.h>
@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 #include "mem/map.h"
 
@@ -25,15 +26,18 @@
 
 /* What the native run starts with and ends with. The offsets are in run_native(). */
 struct frame {
-	u8 fx[512];
+	u8 fx[1024]; /* an XSAVE area */
 	u64 gpr[16];
 	u64 flags, host_rsp, back, code;
 	u32 mxcsr, pad;
 	int trap;
 };
-_Static_assert(offsetof(struct frame, flags) == 640 && offsetof(struct frame, mxcsr) == 672, "run_native()");
+_Static_assert(offsetof(struct frame, flags) == 1152 && offsetof(struct frame, mxcsr) == 1184, "run_native()");
+
+#define UPPER 576 /* in an XSAVE area: the upper halves of the YMM registers */
 
 static struct frame *frame;
+static bool have_ymm;
 static u8 *native_data;
 static sigjmp_buf trapped;
 
@@ -44,7 +48,10 @@ static void on_trap(int sig, siginfo_t *info, void *ctx)
 	(void)sig;
 	(void)info;
 	frame->trap = uc->uc_mcontext.gregs[REG_TRAPNO];
-	memcpy(frame->fx, uc->uc_mcontext.fpregs, 512);
+	memcpy(frame->fx, uc->uc_mcontext.fpregs, UPPER + 256);
+	/* Components in their initial state are not stored. */
+	if (!(frame->fx[512] & XC_AVX))
+		memset(frame->fx + UPPER, 0, 256);
 	siglongjmp(trapped, 1);
 }
 
@@ -52,33 +59,35 @@ static void on_trap(int sig, siginfo_t *info, void *ctx)
 #define EACH_GPR(X)                                                                                                    \
 	X(rax, 0) X(rcx, 1) X(rdx, 2) X(rbx, 3) X(rbp, 5) X(rsi, 6) X(rdi, 7) X(r8, 8) X(r9, 9) X(r10, 10)             \
 	X(r11, 11) X(r12, 12) X(r13, 13) X(r14, 14) X(r15, 15)
-#define LOAD_GPR(r, n) "movq " AT(512 + 8 * n) ", %%" #r "\n\t"
-#define SAVE_GPR(r, n) "movq %%" #r ", " AT(512 + 8 * n) "\n\t"
+#define LOAD_GPR(r, n) "movq " AT(1024 + 8 * n) ", %%" #r "\n\t"
+#define SAVE_GPR(r, n) "movq %%" #r ", " AT(1024 + 8 * n) "\n\t"
 
 static void run_native(void)
 {
 	static const u16 cw = 0x37f;
 
 	frame->trap = 0;
-	asm volatile("stmxcsr " AT(672));
+	asm volatile("stmxcsr " AT(1184));
 	if (!sigsetjmp(trapped, 1))
 		asm volatile("pushq %%rbx; pushq %%rbp; pushq %%r12; pushq %%r13; pushq %%r14; pushq %%r15\n\t"
-			     "movq %%rsp, " AT(648) "\n\t"
-			     "movq %%rsp, " AT(512 + 8 * 4) "\n\t"
-			     "leaq 1f(%%rip), %%rax; movq %%rax, " AT(656) "\n\t"
-			     "fxrstor64 " AT(0) "\n\t"
-			     "pushq " AT(640) "; popfq\n\t"
+			     "movq %%rsp, " AT(1160) "\n\t"
+			     "movq %%rsp, " AT(1024 + 8 * 4) "\n\t"
+			     "leaq 1f(%%rip), %%rax; movq %%rax, " AT(1168) "\n\t"
+			     "movl $7, %%eax; xorl %%edx, %%edx; xrstor64 " AT(0) "\n\t"
+			     "pushq " AT(1152) "; popfq\n\t"
 			     EACH_GPR(LOAD_GPR)
-			     "jmp *" AT(664) "\n"
+			     "jmp *" AT(1176) "\n"
 			     "1:\n\t"
 			     EACH_GPR(SAVE_GPR)
-			     "movq %%rsp, " AT(512 + 8 * 4) "\n\t"
-			     "movq " AT(648) ", %%rsp\n\t"
-			     "pushfq; popq " AT(640) "\n\t"
-			     "fxsave64 " AT(0) "\n\t"
+			     "movq %%rsp, " AT(1024 + 8 * 4) "\n\t"
+			     "movq " AT(1160) ", %%rsp\n\t"
+			     "pushfq; popq " AT(1152) "\n\t"
+			     "movl $7, %%eax; xorl %%edx, %%edx; xsave64 " AT(0) "\n\t"
 			     "popq %%r15; popq %%r14; popq %%r13; popq %%r12; popq %%rbp; popq %%rbx\n\t"
 			     : : : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
-	asm volatile("fninit; fldcw %0; ldmxcsr " AT(672) : : "m"(cw));
+	asm volatile("fninit; fldcw %0; ldmxcsr " AT(1184) : : "m"(cw));
+	if (have_ymm)
+		asm volatile("vzeroupper");
 }
 
 /* To be called by each test: cmocka has handlers of its own around them. */
@@ -103,6 +112,7 @@ static void native_init(void)
 	assert_ptr_equal(frame, (void *)FRAME);
 	assert_ptr_equal(native_data, (void *)(u64)DATA);
 	frame->code = CODE;
+	have_ymm = cpuid_host_has_ymm();
 	sigaltstack(&ss, NULL);
 }
 
@@ -211,8 +221,12 @@ static void rnd_state(struct frame *s)
 	if (one_in(4))
 		mxcsr = (mxcsr & ~0x1f80) | (rnd() & 0x1f80);
 	memcpy(s->fx + 24, &mxcsr, 4);
-	for (unsigned n = 0; n < 16; n++)
+	for (unsigned n = 0; n < 16; n++) {
 		rnd_vec(s->fx + 160 + 16 * n);
+		rnd_vec(s->fx + UPPER + 16 * n);
+	}
+	memset(s->fx + 512, 0, 64);
+	s->fx[512] = have_ymm ? 7 : 3;
 	for (unsigned n = 0; n < 16; n++)
 		s->gpr[n] = one_in(3) ? rnd() % 40 - 20 : rnd();
 	s->gpr[RBX] = DATA + 64;
@@ -234,6 +248,21 @@ static void rnd_memory(u8 *p)
 		p[64 + n] = (rnd() % 10) | (rnd() % 10) << 4; /* BCD */
 }
 
+/* Indices for a gather from memory around RBX; now and then one of them is where nothing is. */
+static void rnd_indices(const struct insn *i, u8 *fx)
+{
+	bool quads = i->opcode & 1;
+
+	for (unsigned k = 0; k < (quads ? 4 : 8); k++) {
+		unsigned at = k << (quads ? 3 : 2);
+		u8 *p = at < 16 ? fx + 160 + 16 * i->index + at : fx + UPPER + 16 * i->index + at - 16;
+		s64 v = (s64)(rnd() % 160) - 40;
+
+		v = one_in(20) ? 0x70000000 : v >> i->scale;
+		memcpy(p, &v, quads ? 8 : 4);
+	}
+}
+
 /* ---- the comparison ---- */
 
 static struct flat *guest;
@@ -245,6 +274,7 @@ static void make_guest(const struct frame *s)
 
 	memcpy(c->gpr, s->gpr, sizeof(s->gpr));
 	fpu_from_fxsave(&c->fpu, s->fx);
+	xcomp_get(&c->fpu, 2, s->fx + UPPER, 16);
 	c->cc = s->flags & FL_STATUS;
 	c->gpr[R_RIP] = 0x1000;
 }
@@ -258,6 +288,17 @@ static void forget_pointers(const struct insn *i, u8 *env)
 		memset(env + 6, 0, 8);
 	else
 		memset(env + 12, 0, 16);
+}
+
+/* No upper half of a YMM register is in use: SSE code of the client's would suffer from it. */
+#define OR_UPPER(n) "vextractf128 $1, %%ymm" #n ", %%xmm0; vorps %0, %%xmm0, %%xmm0; vmovaps %%xmm0, %0\n\t"
+static void check_upper(void)
+{
+	u64 any[2] __attribute__((aligned(16))) = { 0 };
+
+	asm volatile(OR_UPPER(0) OR_UPPER(1) OR_UPPER(2) OR_UPPER(3) OR_UPPER(4) OR_UPPER(5) OR_UPPER(6) OR_UPPER(7)
+		     : "+m"(any) : : "xmm0");
+	assert_int_equal(any[0] | any[1], 0);
 }
 
 /* A handler leaves the host's x87 and MXCSR as the client has them, but for sticky flags. */
@@ -288,6 +329,8 @@ static void tolerate(const struct insn *i, u8 *native, u8 *ours)
 		break;
 	case OP_dpps:
 	case OP_dppd:
+	case OP_vdpps:
+	case OP_vdppd:
 		/* Several steps, of which the first one with an unmasked exception ends it. */
 		if (frame->trap == VEC_XM)
 			native[24] = ours[24] = 0;
@@ -306,7 +349,7 @@ static void mask_fx(u8 *fx)
 	memset(fx + 28, 0, 4);
 	for (unsigned n = 0; n < 8; n++)
 		memset(fx + 32 + 16 * n + 10, 0, 6);
-	memset(fx + 416, 0, 96);
+	memset(fx + 416, 0, UPPER - 416);
 }
 
 static void dump(const char *what, const u8 *p, unsigned n)
@@ -336,8 +379,8 @@ static void report(const struct insn *i, const u8 *code, const struct frame *bef
 	print_message("  top %u; native: trap %d, flags %lx; ours: fault %d, flags %lx\n", top, frame->trap,
 		      (unsigned long)(frame->flags & FL_STATUS), guest->cpu.fault.vector,
 		      (unsigned long)(guest->cpu.cc & FL_STATUS));
-	for (unsigned n = 0; n < 416; n += 16)
-		if (n < 64 || memcmp(native + n, ours + n, 16)) {
+	for (unsigned n = 0; n < UPPER + 256; n += 16)
+		if (n < 32 || memcmp(native + n, ours + n, 16)) {
 			print_message("  at %u\n", n);
 			dump("before", before->fx + n, 16);
 			dump("native", native + n, 16);
@@ -348,7 +391,7 @@ static void report(const struct insn *i, const u8 *code, const struct frame *bef
 static void compare(const struct insn *i, const u8 *code)
 {
 	static struct frame before;
-	static u8 ours[512], native[512], mem[256];
+	static u8 ours[1024], native[1024], mem[256];
 	struct cpu *c = &guest->cpu;
 	int st;
 
@@ -356,6 +399,8 @@ static void compare(const struct insn *i, const u8 *code)
 	memcpy(mem, native_data, sizeof(mem));
 	memcpy(guest->mem + DATA, mem, sizeof(mem));
 	rnd_state(frame);
+	if (i->op >= OP_vpgatherdd && i->op <= OP_vgatherqpd)
+		rnd_indices(i, frame->fx);
 	before = *frame;
 
 	run_native();
@@ -366,12 +411,15 @@ static void compare(const struct insn *i, const u8 *code)
 	c->gpr[R_RIP] += i->len;
 	c->fault.vector = 0;
 	st = i->fn(c, i);
+	if (have_ymm)
+		check_upper();
 	check_host();
 	runs++;
 	traps += frame->trap != 0;
 
 	fpu_to_fxsave(&c->fpu, ours);
-	memcpy(native, frame->fx, 512);
+	xcomp_put(&c->fpu, 2, ours + UPPER, 16);
+	memcpy(native, frame->fx, UPPER + 256);
 	mask_fx(native);
 	mask_fx(ours);
 	tolerate(i, native, ours);
@@ -379,7 +427,7 @@ static void compare(const struct insn *i, const u8 *code)
 		report(i, code, &before, mem, native, ours, "status");
 	if (frame->trap != (st == ST_FAULT ? c->fault.vector : 0))
 		report(i, code, &before, mem, native, ours, "trap");
-	if (memcmp(native, ours, 512))
+	if (memcmp(native, ours, UPPER + 256))
 		report(i, code, &before, mem, native, ours, "state");
 	forget_pointers(i, native_data + before.gpr[RBX] - DATA);
 	forget_pointers(i, guest->mem + before.gpr[RBX]);
@@ -410,11 +458,23 @@ static bool of_family(const struct insn *i)
 	case FEATURE_PCLMUL:
 	case FEATURE_SHA:
 	case FEATURE_GFNI:
+	case FEATURE_AVX:
+	case FEATURE_AVX2:
+	case FEATURE_FMA:
+	case FEATURE_F16C:
+	case FEATURE_VAES:
+	case FEATURE_VPCLMUL:
 		return true;
 	default:
 		return i->op == OP_fwait || (i->op >= OP_fcmovb && i->op <= OP_fcmovu) ||
 		       (i->op >= OP_fcmovnb && i->op <= OP_fcomi) || i->op == OP_fcomip || i->op == OP_fucomip;
 	}
+}
+
+/* What comes behind ModRM: a SIB byte with RBX as base, or the immediate, if there is one. */
+static u8 rnd_behind(u8 modrm)
+{
+	return (modrm & 0xc7) == 4 ? (rnd() & 0xf8) | RBX : rnd();
 }
 
 static void one_encoding(const u8 *head, unsigned n, u8 modrm, unsigned rounds)
@@ -426,7 +486,7 @@ static void one_encoding(const u8 *head, unsigned n, u8 modrm, unsigned rounds)
 
 	memcpy(code, head, n);
 	code[n] = modrm;
-	code[n + 1] = rnd(); /* the immediate, if there is one */
+	code[n + 1] = rnd_behind(modrm);
 	len = insn_decode(code, 15, DECODE_64, &i);
 	if (len <= 0 || !of_family(&i))
 		return;
@@ -435,8 +495,9 @@ static void one_encoding(const u8 *head, unsigned n, u8 modrm, unsigned rounds)
 	memcpy(code + len, back, sizeof(back));
 	while (rounds--) {
 		if (len == (int)n + 2) {
-			code[n + 1] = rnd();
-			insn_decode(code, 15, DECODE_64, &i);
+			code[n + 1] = rnd_behind(modrm);
+			if (insn_decode(code, 15, DECODE_64, &i) <= 0) /* a gather's registers must differ */
+				continue;
 			i.fn = interp_bind(&i);
 		}
 		compare(&i, code);
@@ -485,6 +546,51 @@ static void simd_against_cpu(void **state)
 	assert_int_equal(failures, 0);
 }
 
+/* Map, opcode, W, L, pp; vvvv is random, or absent where it must be. Memory is [rbx], or [rbx + index] in gathers. */
+static void vex_encoding(unsigned map, unsigned opcode, unsigned wlpp, bool memory, unsigned rounds)
+{
+	struct insn i;
+	u8 modrm = memory ? 3 : 0xc0;
+	u8 vex[6] = { 0xc4, 0xe0 | map, (wlpp & 8) << 4 | (wlpp & 7), opcode };
+
+	/* Not the stack pointer, which a general register may be. */
+	do
+		modrm = (modrm & (memory ? 0xc7 : 0xc0)) | (rnd() & (memory ? 0x38 : 0x3f));
+	while ((modrm >> 3 & 7) == 4 || (!memory && (modrm & 7) == 4));
+	vex[1] ^= rnd() & 0x80;
+	if (!memory)
+		vex[1] ^= rnd() & 0x20;
+	vex[2] |= (rnd() & 15) << 3;
+	vex[4] = modrm;
+	if (insn_decode(vex, 6, DECODE_64, &i) <= 0)
+		vex[2] |= 0x78;
+	if (memory && insn_decode(vex, 6, DECODE_64, &i) <= 0) {
+		vex[2] = (vex[2] & ~0x78) | (rnd() & 15) << 3;
+		vex[4] = (modrm & 0x38) | 4;
+		one_encoding(vex, 4, vex[4], rounds);
+		return;
+	}
+	one_encoding(vex, 4, modrm, rounds);
+}
+
+static void avx_against_cpu(void **state)
+{
+	(void)state;
+	if (!have_ymm)
+		skip();
+	runs = traps = failures = 0;
+	catch_traps();
+	for (unsigned map = 1; map < 4; map++)
+		for (unsigned opcode = 0; opcode < 256; opcode++)
+			for (unsigned wlpp = 0; wlpp < 16; wlpp++)
+				for (unsigned round = 0; round < 10; round++) {
+					vex_encoding(map, opcode, wlpp, false, 5);
+					vex_encoding(map, opcode, wlpp, true, 5);
+				}
+	print_message("%u runs, %u of them trapped\n", runs, traps);
+	assert_int_equal(failures, 0);
+}
+
 static void x87_against_cpu(void **state)
 {
 	(void)state;
@@ -506,6 +612,9 @@ static int setup(void **state)
 	native_init();
 	guest = flat_new(MEM);
 	flat_long(guest, 0x1000);
+	guest->cpu.cr4 |= CR4_OSXSAVE;
+	guest->cpu.fpu.xcr0 = 7;
+	cpu_update_mode(&guest->cpu);
 	return 0;
 }
 
@@ -521,6 +630,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(x87_against_cpu),
 		cmocka_unit_test(simd_against_cpu),
+		cmocka_unit_test(avx_against_cpu),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
