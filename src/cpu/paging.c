@@ -15,6 +15,11 @@
 #define PTE_PS BIT64(7)
 #define PTE_G BIT64(8)
 #define PTE_NX BIT64(63)
+#define PTE_KEY_SHIFT 59
+
+/* The two bits of a key in PKRU */
+#define PKRU_AD 1u
+#define PKRU_WD 2u
 
 /* What PS means in an entry of a level. */
 enum large {
@@ -106,6 +111,22 @@ static u64 page_base(const struct cpu *c, const struct level *l, u64 entry)
 	return base;
 }
 
+/*
+ * What the protection key of a leaf takes away from data accesses, of PF_P (read) and PF_W. Keys are for user pages, and
+ * say nothing of fetches (SDM vol. 3, 4.6.2).
+ */
+static unsigned key_denies(const struct cpu *c, u64 rights, u64 leaf, unsigned access)
+{
+	unsigned key = (leaf >> PTE_KEY_SHIFT) & 15, bits;
+
+	if (likely(!(c->cr4 & CR4_PKE)) || c->paging != PAGING_4LEVEL || !(rights & PTE_U))
+		return 0;
+	bits = c->fpu.pkru >> (2 * key);
+	if (bits & PKRU_AD)
+		return PF_P | PF_W;
+	return (bits & PKRU_WD) && ((access & PF_U) || (c->cr0 & CR0_WP)) ? PF_W : 0;
+}
+
 /* I/D is reported only where fetches can be told apart (SDM vol. 3, 4.7). */
 static int page_fault(struct cpu *c, u64 lin, unsigned access, unsigned why)
 {
@@ -117,10 +138,11 @@ static int page_fault(struct cpu *c, u64 lin, unsigned access, unsigned why)
 }
 
 /*
- * What accesses of this privilege may do, given the rights of all levels together: a set of PF_P (read), PF_W, PF_I.
+ * What accesses of this privilege may do, given the rights of all levels together and what the protection key denies:
+ * a set of PF_P (read), PF_W, PF_I.
  * (SDM vol. 3, 4.6.1)
  */
-static unsigned allowed(const struct cpu *c, u64 rights, unsigned access, unsigned flags)
+static unsigned allowed(const struct cpu *c, u64 rights, unsigned denied, unsigned access, unsigned flags)
 {
 	bool user_page = rights & PTE_U, writable = rights & PTE_W, user = access & PF_U;
 	unsigned may = PF_P;
@@ -131,6 +153,7 @@ static unsigned allowed(const struct cpu *c, u64 rights, unsigned access, unsign
 		may |= PF_W;
 	if (!user && user_page && (c->cr4 & CR4_SMAP) && !(flags & WALK_SMAP_LIFTED))
 		may = 0;
+	may &= ~denied;
 	if (!(rights & PTE_NX) && !(!user && user_page && (c->cr4 & CR4_SMEP)))
 		may |= PF_I;
 	return may;
@@ -189,7 +212,7 @@ static int walk_once(struct cpu *c, u64 lin, unsigned access, unsigned flags, st
 	const struct level *l = r->level;
 	struct walk_step step[4];
 	u64 table, entry, rights = PTE_W | PTE_U;
-	unsigned n = 0, may;
+	unsigned n = 0, may, denied;
 	bool leaf;
 	int st;
 
@@ -216,9 +239,11 @@ static int walk_once(struct cpu *c, u64 lin, unsigned access, unsigned flags, st
 			break;
 		table = entry & bits(51, 12) & ~cpu_gpa_reserved(c);
 	}
-	may = allowed(c, rights, access, flags);
+	denied = key_denies(c, rights, entry, access);
+	may = allowed(c, rights, denied, access, flags);
+	/* PK is set if the key denies the access, whatever else does (SDM vol. 3, 4.7). */
 	if (!(flags & WALK_NO_CHECK) && !access_ok(may, access))
-		return page_fault(c, lin, access, PF_P);
+		return page_fault(c, lin, access, PF_P | (!access_ok(~denied, access) ? PF_PK : 0));
 	if (flags & WALK_SET_AD) {
 		st = set_accessed(c, step, n, r->entry_size, access & PF_W, retry);
 		if (st || *retry)

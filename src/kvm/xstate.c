@@ -6,6 +6,7 @@
 #include "cpu/cr.h"
 #include "cpu/fpu.h"
 #include "kvm/vcpu.h"
+#include "mem/mem.h"
 
 /* struct kvm_fpu has the fields of an FXSAVE area in another order; TOP-relative registers, abridged tags. */
 int vcpu_get_fpu(struct vcpu *v, void *arg)
@@ -70,7 +71,13 @@ int vcpu_get_xsave2(struct vcpu *v, void *arg)
 
 int vcpu_set_xsave(struct vcpu *v, void *arg)
 {
-	return fpu_from_xsave(&v->cpu.fpu, arg, XSAVE_MAX, cpuid_supported_xcr0() | XC_SSE);
+	struct cpu *c = &v->cpu;
+	u32 pkru = c->fpu.pkru;
+	int ret = fpu_from_xsave(&c->fpu, arg, XSAVE_MAX, cpuid_supported_xcr0() | XC_SSE);
+
+	if (c->fpu.pkru != pkru)
+		tlb_flush(c); /* what the soft TLB has is what the keys allowed */
+	return ret;
 }
 
 int vcpu_get_xcrs(struct vcpu *v, void *arg)
