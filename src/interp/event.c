@@ -298,6 +298,9 @@ int event_deliver(struct cpu *c, enum event_kind kind, u8 vector, bool has_error
 		c->ev.shadow = 0;
 		/* The TF that the instruction began with went into the frame (SDM vol. 3, 17.3.1.4). */
 		c->step &= (u8)~STEP_WAS_TF;
+		/* What a MOV SS before INT1 hit is part of INT1's #DB, and not another one. */
+		if (kind == EVENT_ICEBP)
+			c->bp.hits = 0;
 		debug_update(c);
 		if (kind == EVENT_EXT && c->code)
 			code_serialize(c);

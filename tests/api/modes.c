@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Every mode of the CPU and every exception, as the SDM has them (vol. 3, chapters 4 to 7 and 20): the rows of
- * modes_faults.S, one fault each, and the guest of modes_walk.S that goes through all modes by itself.
+ * modes_faults.S and modes_system.S, one fault each, and the guest of modes_walk.S that goes through all modes by itself.
  */
 #include "modes.h"
 
@@ -331,29 +331,32 @@ static void enter(struct machine *m, const struct stage *s, u32 cr0, u32 cr4, u3
 	set_regs(m, (struct kvm_regs){ .rip = TEXT, .rsp = STACK, .rflags = s->flags | flags | 2 });
 }
 
-/* The CPU of this machine; ukvm can play an Intel one everywhere. */
-static void set_cpuid(struct machine *m, bool intel)
+/* The CPU of this machine; ukvm can play an Intel or AMD one everywhere. */
+static void set_cpuid(struct machine *m, u32 need)
 {
 	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
 
 	cpuid->nent = 256;
 	OK(ioctl(m->kvm, KVM_GET_SUPPORTED_CPUID, cpuid));
-	for (u32 n = 0; n < cpuid->nent && intel; n++) {
-		if (cpuid->entries[n].function)
+	for (u32 n = 0; n < cpuid->nent && (need & (NEED_INTEL | NEED_AMD)); n++) {
+		struct kvm_cpuid_entry2 *e = &cpuid->entries[n];
+		bool intel = need & NEED_INTEL;
+
+		if (e->function)
 			continue;
-		cpuid->entries[n].ebx = signature_INTEL_ebx;
-		cpuid->entries[n].edx = signature_INTEL_edx;
-		cpuid->entries[n].ecx = signature_INTEL_ecx;
+		e->ebx = intel ? signature_INTEL_ebx : signature_AMD_ebx;
+		e->edx = intel ? signature_INTEL_edx : signature_AMD_edx;
+		e->ecx = intel ? signature_INTEL_ecx : signature_AMD_ecx;
 	}
 	OK(ioctl(m->vcpu, KVM_SET_CPUID2, cpuid));
 	free(cpuid);
 }
 
-static struct machine machine(const struct stage *s, bool intel)
+static struct machine machine(const struct stage *s, u32 need)
 {
 	struct machine m = machine_new(MEMORY);
 
-	set_cpuid(&m, intel);
+	set_cpuid(&m, need);
 	put_machine(&m, s);
 	return m;
 }
@@ -387,11 +390,13 @@ static u32 cpuid_bit(struct machine *m, u32 leaf, unsigned reg, unsigned bit)
 	return found;
 }
 
-static bool is_intel(void)
+static u32 vendor(void)
 {
 	unsigned a, b, c, d;
 
-	return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
+	if (!__get_cpuid(0, &a, &b, &c, &d))
+		return 0;
+	return b == signature_INTEL_ebx ? NEED_INTEL : b == signature_AMD_ebx ? NEED_AMD : 0;
 }
 
 /* NEED_* that are there. */
@@ -399,10 +404,12 @@ static u32 features(struct machine *m)
 {
 	return (cpuid_bit(m, 7, 1, 7) ? NEED_SMEP : 0) | (cpuid_bit(m, 7, 1, 20) ? NEED_SMAP : 0) |
 	       (cpuid_bit(m, 7, 2, 2) ? NEED_UMIP : 0) | (cpuid_bit(m, 1, 2, 26) ? NEED_XSAVE : 0) |
-	       (is_intel() ? NEED_INTEL : 0) | (is_ukvm(m->vm) ? NEED_INTEL | NEED_UKVM : 0);
+	       (cpuid_bit(m, 1, 2, 17) ? NEED_PCID : 0) | (cpuid_bit(m, 7, 1, 10) ? NEED_INVPCID : 0) |
+	       (cpuid_bit(m, 0x80000001, 3, 26) ? NEED_GBPAGES : 0) | vendor() |
+	       (is_ukvm(m->vm) ? NEED_INTEL | NEED_AMD | NEED_UKVM : 0);
 }
 
-/* ---- the rows of modes_faults.S ---- */
+/* ---- the rows of modes_faults.S and modes_system.S ---- */
 
 struct row {
 	const char *name;
@@ -515,7 +522,7 @@ static void check_stage(unsigned stage)
 
 		if (r->stage != stage)
 			continue;
-		m = machine(s, r->need & NEED_INTEL);
+		m = machine(s, r->need);
 		if (!(r->need & ~features(&m))) {
 			memcpy(m.mem + TEXT, r->code, (size_t)(r->end - r->code));
 			enter(&m, s, r->cr0, r->cr4, r->flags);
@@ -586,7 +593,7 @@ static void take_out(struct walk *w, struct machine *m)
 
 TEST(walk_through_all_modes)
 {
-	struct machine m = machine(&stages[REAL], false);
+	struct machine m = machine(&stages[REAL], 0);
 	struct kvm_regs regs;
 	struct walk w = { 0 };
 

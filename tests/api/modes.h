@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the client modes.c and its guests modes_faults.S and modes_walk.S agree on. Read by C and by the assembler. */
+/* What the client modes.c and its guests, modes_faults.S, modes_system.S and modes_walk.S, agree on. Read by C and by the assembler. */
 #ifndef UKVM_TESTS_MODES_H
 #define UKVM_TESTS_MODES_H
 
@@ -136,6 +136,7 @@
 #define CR0_AM 0x40000
 #define CR0_PG 0x80000000
 #define CR4_VME 0x1
+#define CR4_PVI 0x2
 #define CR4_TSD 0x4
 #define CR4_DE 0x8
 #define CR4_PSE 0x10
@@ -143,6 +144,7 @@
 #define CR4_OSFXSR 0x200
 #define CR4_OSXMMEXCPT 0x400
 #define CR4_UMIP 0x800
+#define CR4_PCIDE 0x20000
 #define CR4_OSXSAVE 0x40000
 #define CR4_SMEP 0x100000
 #define CR4_SMAP 0x200000
@@ -168,6 +170,11 @@
 #define NEED_XSAVE 8
 #define NEED_INTEL 16
 #define NEED_UKVM 32 /* the kernel's KVM drops faults of task switches, and knows no port breakpoints */
+
+#define NEED_AMD 64
+#define NEED_PCID 128
+#define NEED_INVPCID 256
+#define NEED_GBPAGES 512
 
 /* Ports by which modes_walk.S reports; all of them are open to every ring. */
 #define PORT_LINE 0x100 /* of the check */
