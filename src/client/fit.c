@@ -104,6 +104,18 @@ static const char *check_loader(int fd, const Elf64_Phdr *ph)
 	return NULL;
 }
 
+/* The loader itself as the command, which then loads a program, and our library with it. */
+static bool is_loader(int fd)
+{
+	char link[32], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = 0;
+	return strstr(path, "/ld-linux-x86-64") || strstr(path, "/ld-2.");
+}
+
 static const char *check_headers(int fd, const Elf64_Ehdr *eh)
 {
 	for (unsigned n = 0; n < eh->e_phnum; n++) {
@@ -114,6 +126,8 @@ static const char *check_headers(int fd, const Elf64_Ehdr *eh)
 		if (ph.p_type == PT_INTERP)
 			return check_loader(fd, &ph);
 	}
+	if (is_loader(fd))
+		return NULL;
 	return "is statically linked and so cannot load our library; use a dynamically linked build, or link it with libukvm";
 }
 

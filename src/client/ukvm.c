@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* ukvm: runs a command that finds our /dev/kvm. It becomes the command, so status and signals are the command's own. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -63,35 +64,58 @@ static bool find_library(char *path, size_t size)
 	return readable(path, size, UKVM_PREFIX, UKVM_LIBDIR "/ukvm/");
 }
 
-/* LD_PRELOAD, ours first. Spaces and colons separate its entries, and there is no way to quote them. */
+/* name=first, and behind it what the variable has already; colons between. */
+static bool put_first(const char *name, const char *first)
+{
+	const char *old = getenv(name);
+	char value[PATH_MAX * 4];
+
+	if (snprintf(value, sizeof(value), "%s%s%s", first, old && *old ? ":" : "", old ? old : "") >=
+	    (int)sizeof(value)) {
+		complain(name, "too long");
+		return false;
+	}
+	return !setenv(name, value, 1);
+}
+
+/*
+ * LD_PRELOAD, ours first. Spaces and colons separate its entries, and there is no way to quote them; so a directory with
+ * a space becomes one that libraries are searched in, where only colons and semicolons separate.
+ */
 static bool set_preload(void)
 {
-	char lib[PATH_MAX], value[PATH_MAX * 4];
-	const char *old = getenv("LD_PRELOAD");
+	char lib[PATH_MAX];
 
 	if (!find_library(lib, sizeof(lib))) {
 		complain(LIBRARY,
 			 "not found beside this program nor where it is installed; build or install ukvm again");
 		return false;
 	}
-	if (strpbrk(lib, " :")) {
-		complain(lib, "the dynamic loader cannot preload from a path with a space or colon; move ukvm");
+	if (!strpbrk(lib, " :"))
+		return put_first("LD_PRELOAD", lib);
+	if (strpbrk(lib, ":;$")) {
+		complain(lib, "the dynamic loader cannot preload from such a path; move ukvm");
 		return false;
 	}
-	if (snprintf(value, sizeof(value), "%s%s%s", lib, old && *old ? ":" : "", old ? old : "") >=
-	    (int)sizeof(value)) {
-		complain("LD_PRELOAD", "too long");
-		return false;
-	}
-	return !setenv("LD_PRELOAD", value, 1);
+	*strrchr(lib, '/') = 0;
+	return put_first("LD_LIBRARY_PATH", lib) && put_first("LD_PRELOAD", LIBRARY);
 }
 
 /* Made absolute here: the command may change its directory before it opens a VM. */
 static bool set_log(const char *file)
 {
 	char path[PATH_MAX], dir[PATH_MAX];
+	int fd;
 
-	if (!strcmp(file, "stderr") || file[0] == '/')
+	if (!strcmp(file, "stderr"))
+		return !setenv("UKVM_LOG", file, 1);
+	fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
+	if (fd < 0) {
+		complain(file, strerror(errno));
+		return false;
+	}
+	close(fd);
+	if (file[0] == '/')
 		return !setenv("UKVM_LOG", file, 1);
 	if (!getcwd(dir, sizeof(dir)) || snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path)) {
 		complain(file, "cannot be made an absolute path");
@@ -130,15 +154,17 @@ int main(int argc, char **argv)
 		{ "json", no_argument, NULL, OPT_JSON },     { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },	     { 0 },
 	};
-	const char *list = NULL;
+	const char *list = NULL, *log = getenv("UKVM_LOG");
 	bool json = false;
 	int c;
+
+	if (argc > 0)
+		argv[0] = program_invocation_short_name; /* what getopt's complaints begin with */
 
 	while ((c = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
 		switch (c) {
 		case OPT_LOG:
-			if (!set_log(optarg))
-				return 2;
+			log = optarg;
 			break;
 		case OPT_LIST:
 			list = optarg;
@@ -156,11 +182,17 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (list)
-		return list_print(list, json);
+	if (list || json) {
+		if (list && optind == argc)
+			return list_print(list, json);
+		complain(list ? argv[optind] : "--json", list ? "--list takes no command" : "goes with --list");
+		return 2;
+	}
 	if (optind == argc) {
 		fputs(usage, stderr);
 		return 2;
 	}
+	if (log && *log && !set_log(log))
+		return 2;
 	return run(argv + optind);
 }
