@@ -5,8 +5,8 @@ MESON_ARGS ?=
 ARGS ?=
 
 SOURCES = $(shell find src include tests bench examples -name '*.[ch]' -o -name '*.def')
-SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm scripts/fuzz tests/client/launcher demo/fetch \
-	demo/run bench/run .ci/run
+SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm scripts/fuzz tests/client/launcher \
+	tests/client/installed demo/fetch demo/run bench/run .ci/run
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
