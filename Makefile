@@ -6,7 +6,7 @@ ARGS ?=
 
 SOURCES = $(shell find src include tests bench examples -name '*.[ch]' -o -name '*.def')
 SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm scripts/fuzz tests/client/launcher \
-	tests/client/installed demo/fetch demo/run bench/run .ci/run
+	tests/client/installed tests/client/stats demo/fetch demo/run bench/run .ci/run
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)

@@ -19,6 +19,7 @@ static void first_open(void)
 	if (__atomic_exchange_n(&done, true, __ATOMIC_ACQ_REL))
 		return;
 	os_log_open(getenv("UKVM_LOG"));
+	client_stats_open();
 	kvm_signal_wrapped();
 	kvm_fds_announced();
 }

@@ -10,6 +10,7 @@
  *	signal.c  sigaction() and its relatives
  *	syscall.c syscall(), for those of these functions that clients call by number
  *	quirk.c   what a client's own bugs need
+ *	stats.c   when statistics are printed
  *	preload.c finding the next library's functions; which path is /dev/kvm
  */
 #ifndef UKVM_CLIENT_PRELOAD_H
@@ -77,6 +78,9 @@ void fd_add(int fd);
 
 /* The next library's syscall(); syscall.c. */
 void syscall_found(void *fn);
+
+/* With the first open of /dev/kvm; stats.c. */
+void client_stats_open(void);
 
 /* A KVM ioctl has succeeded; quirk.c. */
 void quirk_after_ioctl(int fd, unsigned long request, unsigned long arg);

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "client/fit.h"
@@ -20,6 +22,9 @@ static const char usage[] =
 	"Runs COMMAND, a program that uses /dev/kvm, with a KVM that lives in the program itself.\n"
 	"\n"
 	"  --log FILE         append diagnostics to FILE (\"stderr\": standard error); also UKVM_LOG=FILE\n"
+	"  --stats[=json]     print statistics at the end of COMMAND, and of every other program with a VM; also UKVM_STATS=1\n"
+	"  --stats-file FILE  append them to FILE instead of standard error; also UKVM_STATS_FILE=FILE\n"
+	"  --stats-signal SIG print them also when the program gets this signal (RTMIN+3, USR2, a number)\n"
 	"  --list WHAT        print what there is: ioctls, caps, msrs or cpuid\n"
 	"  --json             print the list as JSON\n"
 	"  -h, --help         print this\n"
@@ -101,14 +106,14 @@ static bool set_preload(void)
 	return put_first("LD_LIBRARY_PATH", lib) && put_first("LD_PRELOAD", LIBRARY);
 }
 
-/* Made absolute here: the command may change its directory before it opens a VM. */
-static bool set_log(const char *file)
+/* A file's name for the library. Made absolute here: the command may change its directory before it opens a VM. */
+static bool set_file(const char *variable, const char *file)
 {
 	char path[PATH_MAX], dir[PATH_MAX];
 	int fd;
 
 	if (!strcmp(file, "stderr"))
-		return !setenv("UKVM_LOG", file, 1);
+		return !setenv(variable, file, 1);
 	fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
 	if (fd < 0) {
 		complain(file, strerror(errno));
@@ -116,12 +121,56 @@ static bool set_log(const char *file)
 	}
 	close(fd);
 	if (file[0] == '/')
-		return !setenv("UKVM_LOG", file, 1);
+		return !setenv(variable, file, 1);
 	if (!getcwd(dir, sizeof(dir)) || snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path)) {
 		complain(file, "cannot be made an absolute path");
 		return false;
 	}
-	return !setenv("UKVM_LOG", path, 1);
+	return !setenv(variable, path, 1);
+}
+
+/* NULL: text. */
+static bool set_stats(const char *format)
+{
+	if (format && strcmp(format, "json") && strcmp(format, "text")) {
+		complain(format, "statistics are json or text");
+		return false;
+	}
+	return !setenv("UKVM_STATS", format ? format : "1", 1);
+}
+
+/* "USR2", "SIGUSR2", "RTMIN+3", "40"; 0 if there is no such signal. */
+static int signal_number(const char *name)
+{
+	char *end;
+	long n = strtol(name, &end, 10);
+
+	if (*name && !*end)
+		return n > 0 && n <= SIGRTMAX ? (int)n : 0;
+	if (!strncasecmp(name, "SIG", 3))
+		name += 3;
+	if (!strncasecmp(name, "RTMIN", 5)) {
+		n = name[5] == '+' ? strtol(name + 6, &end, 10) : name[5] ? -1 : 0;
+		return n >= 0 && n <= SIGRTMAX - SIGRTMIN ? SIGRTMIN + (int)n : 0;
+	}
+	for (int sig = 1; sig < SIGRTMIN; sig++)
+		if (sigabbrev_np(sig) && !strcasecmp(sigabbrev_np(sig), name))
+			return sig;
+	return 0;
+}
+
+/* The library gets a number. */
+static bool set_stats_signal(const char *name)
+{
+	char number[16];
+	int sig = signal_number(name);
+
+	if (!sig || sig == SIGKILL || sig == SIGSTOP || sig == SIGSEGV || sig == SIGBUS) {
+		complain(name, "not a signal that can be used for this");
+		return false;
+	}
+	snprintf(number, sizeof(number), "%d", sig);
+	return !setenv("UKVM_STATS_SIGNAL", number, 1) && !setenv("UKVM_STATS", "1", 0);
 }
 
 static int run(char **argv)
@@ -148,13 +197,16 @@ static int run(char **argv)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_LOG = 256, OPT_LIST, OPT_JSON };
+	enum { OPT_LOG = 256, OPT_LIST, OPT_JSON, OPT_STATS, OPT_STATS_FILE, OPT_STATS_SIGNAL };
 	static const struct option options[] = {
 		{ "log", required_argument, NULL, OPT_LOG }, { "list", required_argument, NULL, OPT_LIST },
 		{ "json", no_argument, NULL, OPT_JSON },     { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },	     { 0 },
+		{ "version", no_argument, NULL, 'V' },	     { "stats", optional_argument, NULL, OPT_STATS },
+		{ "stats-file", required_argument, NULL, OPT_STATS_FILE },
+		{ "stats-signal", required_argument, NULL, OPT_STATS_SIGNAL },
+		{ 0 },
 	};
-	const char *list = NULL, *log = getenv("UKVM_LOG");
+	const char *list = NULL, *log = getenv("UKVM_LOG"), *stats_file = getenv("UKVM_STATS_FILE");
 	bool json = false;
 	int c;
 
@@ -165,6 +217,18 @@ int main(int argc, char **argv)
 		switch (c) {
 		case OPT_LOG:
 			log = optarg;
+			break;
+		case OPT_STATS:
+			if (!set_stats(optarg))
+				return 2;
+			break;
+		case OPT_STATS_FILE:
+			stats_file = optarg;
+			setenv("UKVM_STATS", "1", 0);
+			break;
+		case OPT_STATS_SIGNAL:
+			if (!set_stats_signal(optarg))
+				return 2;
 			break;
 		case OPT_LIST:
 			list = optarg;
@@ -192,7 +256,9 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	if (log && *log && !set_log(log))
+	if (log && *log && !set_file("UKVM_LOG", log))
+		return 2;
+	if (stats_file && *stats_file && !set_file("UKVM_STATS_FILE", stats_file))
 		return 2;
 	return run(argv + optind);
 }

@@ -8,6 +8,7 @@
 
 #include "cpu/exit.h"
 #include "cpu/fault.h"
+#include "cpu/stats.h"
 #include "cpu/status.h"
 #include "cpu/types.h"
 
@@ -270,6 +271,7 @@ struct cpu {
 	struct tlb_entry *tlb_cur; /* of the current mmu_index; see cpu_update_mode() */
 	const struct insn *cur;    /* the instruction that executes */
 	u64 lin_mask;       /* ~0 in 64-bit mode, 0xffffffff else */
+	u64 work;           /* done since the last stats_fold() */
 	struct seg seg[NR_SEG_ALL];
 
 	/* Derived from the registers by cpu_update_mode(). */
@@ -345,9 +347,9 @@ struct cpu {
 	} bp;
 	u64 bounce[8 * 64 / 8] __attribute__((aligned(64))); /* RMW on memory that has no single host address */
 
-	struct {
-		u64 insns, blocks, decodes, tlb_miss, tlb_fill, mmio, pio, exceptions, interrupts, invalidations;
-	} stats;
+	struct cpu_stats stats;
+	u32 quota;                     /* what budget was when stats::blocks was up to date */
+	bool exact_stats;              /* instructions of a block that were not reached are not counted */
 };
 
 /* What the engine asks of whoever embeds it. All may be NULL; ctx is cpu::host_ctx. */

@@ -6,6 +6,10 @@
 #include "interp/interp.h"
 #include "mem/code.h"
 
+/* What executing these instructions adds to cpu::work (cpu/stats.h). */
+u64 insn_work(const struct insn *i);
+u64 block_work(const struct insn *insn, unsigned n);
+
 static inline u64 code_linear(const struct cpu *c)
 {
 	return (c->seg[c->mode == CPU_LONG ? SEG_FLAT : SEG_CS].base + c->gpr[R_RIP]) & c->lin_mask;

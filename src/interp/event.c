@@ -281,6 +281,16 @@ static void mark_external(struct fault *f)
 		f->error |= ERROR_EXT;
 }
 
+static void count_event(struct cpu *c, const struct event *e)
+{
+	if (e->kind == EVENT_EXT)
+		c->stats.interrupts[e->vector]++;
+	else if (e->kind == EVENT_SOFT)
+		c->stats.software[e->vector]++;
+	else
+		c->stats.exceptions[e->vector & 31]++;
+}
+
 int event_deliver(struct cpu *c, enum event_kind kind, u8 vector, bool has_error, u32 error)
 {
 	struct event e = { kind, vector, has_error, error };
@@ -295,6 +305,7 @@ int event_deliver(struct cpu *c, enum event_kind kind, u8 vector, bool has_error
 	if ((st == ST_FAULT || st == TASK_FAULT) && kind != EVENT_SOFT)
 		mark_external(&c->fault);
 	if (st == ST_END || st == TASK_FAULT) {
+		count_event(c, &e);
 		c->ev.shadow = 0;
 		/* The TF that the instruction began with went into the frame (SDM vol. 3, 17.3.1.4). */
 		c->step &= (u8)~STEP_WAS_TF;
@@ -439,7 +450,6 @@ static int deliver_exception(struct cpu *c)
 		if (ev->exc.vector == VEC_DB)
 			debug_set_dr6(c, ev->exc.has_payload ? ev->exc.payload : 0);
 		ev->exc.has_payload = false;
-		c->stats.exceptions++;
 	}
 	/* Only the client queues these: they return behind the INT3 or INTO at RIP, as on hardware. */
 	if (ev->exc.vector == VEC_BP || ev->exc.vector == VEC_OF)
@@ -465,7 +475,6 @@ static int deliver_interrupt(struct cpu *c)
 
 	if (c->ev.intr.soft)
 		return deliver_soft(c, c->ev.intr.vector, c->ev.intr.len, &c->ev.intr.injected);
-	c->stats.interrupts++;
 	return deliver_held(c, &e, &c->ev.intr.injected);
 }
 

@@ -10,9 +10,27 @@
 /* About 100 microseconds of guest code: how long a signal that can only be polled for may wait. */
 #define POLL_BLOCKS 4096
 
+/* Brings cpu::stats up to date. */
+static void stats_fold(struct cpu *c)
+{
+	stats_add_work(&c->stats, c->work);
+	c->work = 0;
+	c->stats.blocks += c->quota - c->budget;
+	c->quota = c->budget;
+}
+
+/* The block ended at its instruction i, which did not complete. */
+static __attribute__((noinline)) void uncount(struct cpu *c, const struct block *b, const struct insn *i)
+{
+	c->work -= block_work(i, (unsigned)(b->insn + b->n - i));
+}
+
 static bool want_poll(struct cpu *c)
 {
-	c->budget = POLL_BLOCKS;
+	c->budget = 0;
+	stats_fold(c);
+	c->quota = POLL_BLOCKS;
+	c->budget = POLL_BLOCKS - 1; /* the block that is next has been taken already */
 	return c->host && c->host->poll && c->host->poll(c->host_ctx);
 }
 
@@ -76,8 +94,7 @@ int thread_slow(struct cpu *c, const struct insn *i)
 static inline __attribute__((always_inline)) int run_block(struct cpu *c, const struct block *b)
 {
 	c->gpr[R_BLOCK] = c->gpr[R_RIP];
-	c->stats.blocks++;
-	c->stats.insns += b->n;
+	c->work += b->work;
 	return b->insn[0].run(c, b->insn);
 }
 
@@ -107,13 +124,14 @@ static int step(struct cpu *c)
 	if (st)
 		return settle(c, NULL, st);
 	i = b->insn;
-	c->stats.insns++;
 	c->io.cursor = 0;
 	c->gpr[R_BLOCK] = c->gpr[R_RIP];
 	thread_begin(c, i);
 	st = i->fn(c, i);
-	if (st <= ST_END || st == ST_EXIT_DONE)
+	if (st <= ST_END || st == ST_EXIT_DONE) {
+		c->work += insn_work(i);
 		c->io.n = c->io.cursor = 0;
+	}
 	if (st == ST_EXIT_DONE)
 		return step_exit(c, shadow);
 	if (settle(c, i, st) != ST_OK)
@@ -173,7 +191,7 @@ static int attention(struct cpu *c, u32 attn)
 	return attn & ATTN_STEP ? step(c) : ST_OK;
 }
 
-enum exit_reason interp_run(struct cpu *c)
+static enum exit_reason run(struct cpu *c)
 {
 	struct block *b;
 	u32 attn;
@@ -190,9 +208,20 @@ enum exit_reason interp_run(struct cpu *c)
 		if (unlikely(!c->budget--) && want_poll(c))
 			return leave(c, EXIT_INTR);
 		st = block_lookup(c, &b);
-		if (likely(st == ST_OK))
+		if (likely(st == ST_OK)) {
 			st = run_block(c, b);
+			if (unlikely(st != ST_END && c->exact_stats))
+				uncount(c, b, c->cur + (st == ST_EXIT_DONE));
+		}
 		if (unlikely(st != ST_END) && settle(c, c->cur, st) != ST_OK)
 			return c->exit.reason;
 	}
+}
+
+enum exit_reason interp_run(struct cpu *c)
+{
+	enum exit_reason why = run(c);
+
+	stats_fold(c);
+	return why;
 }

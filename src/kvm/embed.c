@@ -7,6 +7,7 @@
 
 #include "kvm/ioctl.h"
 #include "kvm/object.h"
+#include "kvm/stats.h"
 #include "kvm/version.h"
 #include "os/sys.h"
 
@@ -20,6 +21,7 @@ static int edge(int ret)
 
 int ukvm_open(void)
 {
+	stats_open();
 	return edge(kvm_open(O_RDWR | O_CLOEXEC));
 }
 

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "cpu/fpu.h"
+#include "cpu/tsc.h"
 #include "interp/interp.h"
 #include "kvm/signal.h"
+#include "kvm/stats.h"
 #include "kvm/vcpu.h"
 #include "mem/code.h"
 #include "os/guard.h"
@@ -205,7 +207,14 @@ static enum exit_reason run_engine(struct vcpu *v)
 	/* The client may have written code since the last time (design rule 5). */
 	code_serialize(c);
 	fpu_host_enter(&host);
-	why = run_guarded(v);
+	if (unlikely(v->stats != NULL)) {
+		u64 start = host_clock_ns();
+
+		why = run_guarded(v);
+		stats_guest(v, start);
+	} else {
+		why = run_guarded(v);
+	}
 	fpu_host_leave(&host);
 	vcpu_leave(v);
 	return why;
@@ -314,6 +323,8 @@ static const struct {
 
 static int put_exit(struct vcpu *v, enum exit_reason why)
 {
+	if (unlikely(v->stats != NULL))
+		v->stats->exits[why]++;
 	v->run->exit_reason = exits[why].reason;
 	if (exits[why].put)
 		exits[why].put(v);
@@ -326,6 +337,8 @@ static int put_exit(struct vcpu *v, enum exit_reason why)
 
 static int put_fail_entry(struct vcpu *v)
 {
+	if (unlikely(v->stats != NULL))
+		v->stats->fail_entry++;
 	v->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	v->run->fail_entry.hardware_entry_failure_reason = FAIL_INVALID_GUEST_STATE;
 	v->run->fail_entry.cpu = 0;
@@ -374,11 +387,10 @@ static int run_until_exit(struct vcpu *v)
 	return put_exit(v, run_engine(v));
 }
 
-int vcpu_run(struct vcpu *v, void *arg)
+static int run_once(struct vcpu *v)
 {
 	int ret;
 
-	(void)arg;
 	v->run->flags = 0;
 	ret = take_input(v);
 	if (!ret) {
@@ -387,5 +399,19 @@ int vcpu_run(struct vcpu *v, void *arg)
 		signal_run_end(v);
 	}
 	put_output(v);
+	return ret;
+}
+
+int vcpu_run(struct vcpu *v, void *arg)
+{
+	u64 start;
+	int ret;
+
+	(void)arg;
+	if (likely(!v->stats))
+		return run_once(v);
+	stats_run_begin(v, &start);
+	ret = run_once(v);
+	stats_run_end(v, start);
 	return ret;
 }

@@ -8,12 +8,17 @@
 #include "kvm/iobus.h"
 #include "kvm/rest.h"
 #include "kvm/signal.h"
+#include "kvm/stats.h"
 #include "mem/code.h"
 #include "mem/mem.h"
 
 static bool host_poll(void *ctx)
 {
-	return signal_run_poll(ctx);
+	struct vcpu *v = ctx;
+
+	if (unlikely(v->stats != NULL))
+		stats_publish(v);
+	return signal_run_poll(v);
 }
 
 /* Another thread wants all vCPUs at rest. The clock may be what it changed; guest memory is accessible again after. */

@@ -12,6 +12,7 @@
 #include "kvm/iobus.h"
 #include "kvm/memory.h"
 #include "kvm/object.h"
+#include "kvm/stats.h"
 #include "kvm/vcpu.h"
 #include "os/guard.h"
 #include "os/mem.h"
@@ -25,6 +26,7 @@
 
 static void free_vcpu(struct vcpu *v)
 {
+	stats_vcpu_gone(v);
 	vcpu_fini(v);
 	os_free(v->run, RUN_SIZE);
 	os_free(v, sizeof(*v));
@@ -72,6 +74,7 @@ int sys_create_vm(struct obj *o, void *arg)
 		vm_destroy(vm);
 		return ret;
 	}
+	stats_vm(vm);
 	/* kvmclock begins when the VM does. */
 	vm->clock_offset = -(s64)host_clock_ns();
 	obj_publish(&vm->obj);
@@ -154,6 +157,7 @@ static int create_vcpu(struct vm *vm, u32 id)
 		os_free(v, sizeof(*v));
 		return fd;
 	}
+	stats_vcpu(v);
 	vm->vcpus[vm->nr_vcpus++] = v;
 	obj_publish(&v->obj);
 	return fd;

@@ -48,6 +48,7 @@ struct vcpu {
 	struct kvm_guest_debug debug;
 	bool pvclock_stopped;     /* KVM_KVMCLOCK_CTRL: tell the guest with the next update */
 	bool has_run;             /* CPUID is fixed from here on */
+	struct stats_record *stats; /* NULL: nobody asked (stats.h) */
 	bool triple_fault;        /* KVM_SET_VCPU_EVENTS: shut down at the next KVM_RUN */
 	u32 asked;                /* the exit that awaits an answer (enum exit_reason), EXIT_NONE if none does; run.c */
 	u64 asked_pc;             /* linear address of the instruction that asked */
@@ -63,6 +64,7 @@ struct vcpu {
 struct vm {
 	struct obj obj;
 	struct os_lock lock;
+	u32 number;                              /* of this process's VMs, for statistics */
 	u32 nr_vcpus;                            /* [lock] */
 	struct vcpu *vcpus[UKVM_MAX_VCPUS];      /* [lock] in order of creation; never removed while the VM lives */
 	u32 resting;                             /* futex: not 0 while vm_rest() wants all vCPUs at rest */

@@ -258,6 +258,7 @@ void code_page_validate(struct cpu *c, struct code_page *p)
 
 	if (p->epoch == c->code->epoch)
 		return;
+	c->stats.checks++;
 	for (u64 lines = p->lines; lines; lines &= lines - 1) {
 		unsigned off = (unsigned)__builtin_ctzll(lines) << CODE_LINE_SHIFT;
 

@@ -27,6 +27,7 @@ struct block {
 	u16 bytes;
 	u8 mode;                /* enum decode_mode */
 	u8 n;
+	u64 work;               /* of all of it: cpu/stats.h */
 	struct insn insn[];
 };
 

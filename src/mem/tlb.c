@@ -192,7 +192,7 @@ int tlb_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enum mem_ac
 		r->host = (u8 *)(uintptr_t)(lin + e->addend);
 		return ST_OK;
 	}
-	c->stats.tlb_miss++;
+	c->stats.tlb_miss[how]++;
 	st = cpu_walk(c, lin, access[how] | (mmu == MMU_USER ? PF_U : 0),
 		      WALK_SET_AD | (mmu == MMU_SUP_AC ? WALK_SMAP_LIFTED : 0), &w);
 	if (st)

@@ -306,14 +306,14 @@ static void kept_spaces_hit(void **state)
 	assert_int_equal(mem_read(c, SEG_FLAT, pages[0], &v, 1), ST_OK);
 	assert_int_equal(cpu_write_cr3(c, root(1) | 2), ST_OK);
 	assert_int_equal(mem_read(c, SEG_FLAT, pages[1], &v, 1), ST_OK);
-	misses = c->stats.tlb_miss;
+	misses = c->stats.tlb_miss[MEM_READ];
 	for (unsigned n = 0; n < 10; n++) {
 		assert_int_equal(cpu_write_cr3(c, root(0) | 1 | BIT64(63)), ST_OK);
 		assert_int_equal(mem_read(c, SEG_FLAT, pages[0], &v, 1), ST_OK);
 		assert_int_equal(cpu_write_cr3(c, root(1) | 2 | BIT64(63)), ST_OK);
 		assert_int_equal(mem_read(c, SEG_FLAT, pages[1], &v, 1), ST_OK);
 	}
-	assert_int_equal(c->stats.tlb_miss, misses);
+	assert_int_equal(c->stats.tlb_miss[MEM_READ], misses);
 	assert_int_equal(mem_read(c, SEG_FLAT, pages[0], &v, 1), ST_FAULT);
 	flat_free(t.f);
 }
