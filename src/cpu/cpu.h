@@ -345,6 +345,7 @@ struct cpu {
 		u8 hits;                       /* data and port breakpoints that were hit and not yet reported */
 		u64 start;                     /* RIP when the instruction that executes began */
 	} bp;
+	bool split;                    /* this vCPU holds memmap::split */
 	u64 bounce[8 * 64 / 8] __attribute__((aligned(64))); /* RMW on memory that has no single host address */
 
 	struct cpu_stats stats;

@@ -52,6 +52,7 @@ void interp_unwind(struct cpu *c)
 		rewind_rip(c, c->cur);
 	c->cur = NULL;
 	c->io.n = c->io.cursor = 0;
+	mem_split_end(c);
 }
 
 /*

@@ -119,6 +119,29 @@ static void *span_host(const struct span *sp)
 	return sp->page[0].host;
 }
 
+/*
+ * An operand on two pages that are not neighbours in host memory has no instruction of the host that changes it at
+ * once. Among the vCPUs of a machine such accesses are atomic by taking turns.
+ */
+static struct os_lock *split_lock(const struct cpu *c)
+{
+	return (struct os_lock *)(uintptr_t)&c->map->split;
+}
+
+static void split_begin(struct cpu *c)
+{
+	os_lock(split_lock(c));
+	c->split = true;
+}
+
+void mem_split_end(struct cpu *c)
+{
+	if (likely(!c->split))
+		return;
+	c->split = false;
+	os_unlock(split_lock(c));
+}
+
 int mem_rmw_slow(struct cpu *c, unsigned seg, u64 ea, unsigned size, struct mem_rmw *a)
 {
 	struct span sp;
@@ -144,12 +167,17 @@ int mem_rmw_slow(struct cpu *c, unsigned seg, u64 ea, unsigned size, struct mem_
 	a->size = (u8)size;
 	a->seg = (u8)seg;
 	a->ea = ea;
+	if (sp.n == 2 && sp.page[0].host && sp.page[1].host)
+		split_begin(c);
 	return span_read(c, &sp, c->bounce);
 }
 
 int mem_rmw_finish(struct cpu *c, struct mem_rmw *a)
 {
-	return mem_write_slow(c, a->seg, a->ea, c->bounce, a->size);
+	int st = mem_write_slow(c, a->seg, a->ea, c->bounce, a->size);
+
+	mem_split_end(c);
+	return st;
 }
 
 /* Large operands: all pages are checked first, then copied in pieces that the slow path can remember (io.c). */

@@ -7,6 +7,7 @@
 #define UKVM_MEM_MAP_H
 
 #include "cpu/types.h"
+#include "os/lock.h"
 
 struct memslot {
 	u64 gpa, size;         /* page-aligned */
@@ -24,6 +25,7 @@ struct memalias {
 struct memmap {
 	u32 nr_slots, nr_aliases;
 	struct memalias alias[MAX_ALIASES];
+	struct os_lock split; /* all that changes: held by a vCPU for a locked access to two pages (mem/access.c) */
 	struct memslot slot[]; /* sorted by gpa, not overlapping */
 };
 

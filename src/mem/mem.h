@@ -32,6 +32,8 @@ int mem_read_slow(struct cpu *c, unsigned seg, u64 ea, void *out, unsigned size)
 int mem_write_slow(struct cpu *c, unsigned seg, u64 ea, const void *in, unsigned size);
 int mem_rmw_slow(struct cpu *c, unsigned seg, u64 ea, unsigned size, struct mem_rmw *a);
 int mem_rmw_finish(struct cpu *c, struct mem_rmw *a);
+/* After an access that did not get to its end because memory was lost. */
+void mem_split_end(struct cpu *c);
 
 /*
  * Unaligned, possibly racing access to guest memory: what the hardware's plain MOV does. Guest memory is written by

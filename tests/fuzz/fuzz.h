@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a fuzz target is made of. Each defines LLVMFuzzerTestOneInput(), and is linked with libFuzzer (make fuzz) or with
- * driver.c, which runs the corpus and then random inputs for some seconds.
+ * What a fuzz target is made of. Each defines LLVMFuzzerTestOneInput(), and is linked with libFuzzer (make fuzz) or
+ * with driver.c, which runs the corpus and then random inputs for some seconds.
  */
 #ifndef UKVM_TESTS_FUZZ_FUZZ_H
 #define UKVM_TESTS_FUZZ_FUZZ_H
