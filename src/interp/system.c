@@ -362,7 +362,7 @@ HANDLER(do_clac)
 }
 IMPL_ANY(clac, do_clac);
 
-/* ---- what no guest of ours has: RSM outside SMM, protection keys ---- */
+/* ---- what no guest of ours has: RSM outside SMM ---- */
 
 HANDLER(do_undefined)
 {
@@ -370,5 +370,3 @@ HANDLER(do_undefined)
 	return fault_ud(c);
 }
 IMPL_ANY(rsm, do_undefined);
-IMPL_ANY(rdpkru, do_undefined);
-IMPL_ANY(wrpkru, do_undefined);

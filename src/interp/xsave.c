@@ -299,6 +299,36 @@ HANDLER(do_xrstors)
 }
 IMPL_ANY(xrstors, do_xrstors);
 
+/* ---- protection keys: PKRU is a component of the extended state, and part of every translation ---- */
+HANDLER(do_rdpkru)
+{
+	(void)i;
+	if (!(c->cr4 & CR4_PKE))
+		return fault_ud(c);
+	if (REG32(c, 8 * RCX))
+		return fault_gp(c, 0);
+	c->gpr[RAX] = c->fpu.pkru;
+	c->gpr[RDX] = 0;
+	return ST_OK;
+}
+IMPL_ANY(rdpkru, do_rdpkru);
+
+HANDLER(do_wrpkru)
+{
+	u32 v = REG32(c, 8 * RAX);
+
+	(void)i;
+	if (!(c->cr4 & CR4_PKE))
+		return fault_ud(c);
+	if (REG32(c, 8 * RCX) || REG32(c, 8 * RDX))
+		return fault_gp(c, 0);
+	if (v != c->fpu.pkru)
+		tlb_flush(c);
+	c->fpu.pkru = v;
+	return ST_END;
+}
+IMPL_ANY(wrpkru, do_wrpkru);
+
 /* ---- XCR0 ---- */
 HANDLER(do_xgetbv)
 {

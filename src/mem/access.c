@@ -180,6 +180,20 @@ int mem_rmw_finish(struct cpu *c, struct mem_rmw *a)
 	return st;
 }
 
+/* Within one page, and the soft TLB has it? */
+static bool bulk_fast(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size, enum mem_access how)
+{
+	void *p = size && size <= PAGE_SIZE ? mem_fast(c, seg, ea, (unsigned)size, how) : NULL;
+
+	if (!p)
+		return false;
+	if (how == MEM_READ)
+		guest_copy(data, p, (unsigned)size);
+	else
+		guest_copy(p, data, (unsigned)size);
+	return true;
+}
+
 /* Large operands: all pages are checked first, then copied in pieces that the slow path can remember (io.c). */
 static int bulk(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size, enum mem_access how)
 {
@@ -197,14 +211,18 @@ static int bulk(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size, enum
 
 int mem_read_bulk(struct cpu *c, unsigned seg, u64 ea, void *out, size_t size)
 {
-	return bulk(c, seg, ea, out, size, MEM_READ);
+	return bulk_fast(c, seg, ea, out, size, MEM_READ) ? ST_OK : bulk(c, seg, ea, out, size, MEM_READ);
 }
 
 int mem_write_bulk(struct cpu *c, unsigned seg, u64 ea, const void *in, size_t size)
 {
-	int st = mem_probe(c, seg, ea, size, MEM_WRITE);
+	u8 *from = (u8 *)(uintptr_t)in;
+	int st;
 
-	return st ? st : bulk(c, seg, ea, (u8 *)(uintptr_t)in, size, MEM_WRITE);
+	if (bulk_fast(c, seg, ea, from, size, MEM_WRITE))
+		return ST_OK;
+	st = mem_probe(c, seg, ea, size, MEM_WRITE);
+	return st ? st : bulk(c, seg, ea, from, size, MEM_WRITE);
 }
 
 int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how)
@@ -214,11 +232,13 @@ int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access 
 
 	while (!st && size) {
 		unsigned part = part_in_page(lin, (unsigned)min_u64(size, PAGE_SIZE));
+		const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 		struct walk w;
 
 		/* Not tlb_resolve(): a probe for writing must not mark the page dirty. */
-		st = cpu_walk(c, lin, (how == MEM_WRITE ? PF_W : 0) | (c->mmu == MMU_USER ? PF_U : 0),
-			      c->mmu == MMU_SUP_AC ? WALK_SMAP_LIFTED : 0, &w);
+		if ((how == MEM_WRITE ? e->wr : e->rd) != ((lin & PAGE_MASK) | c->tlb_gen))
+			st = cpu_walk(c, lin, (how == MEM_WRITE ? PF_W : 0) | (c->mmu == MMU_USER ? PF_U : 0),
+				      c->mmu == MMU_SUP_AC ? WALK_SMAP_LIFTED : 0, &w);
 		lin = (lin + part) & c->lin_mask;
 		size -= part;
 	}

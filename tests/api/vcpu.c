@@ -2,7 +2,7 @@
 /* vCPUs and their state: spec 4.6 (KVM_CREATE_VCPU), 4.10 to 4.14, 4.16 to 4.22. */
 #include <ukvm/abi.h>
 
-#include "api.h"
+#include "guest.h"
 
 #define MIB (1ull << 20)
 
@@ -369,4 +369,59 @@ TEST(xsave_round_trip)
 	OK(ioctl(m.vcpu, KVM_SET_XSAVE, x));
 	OK(ioctl(m.vcpu, KVM_GET_XSAVE, y));
 	CHECK_EQ(y->region[160 / 4], 0x11223344);
+	x->region[512 / 4] |= 0x400; /* a component that nobody has */
+	FAILS(ioctl(m.vcpu, KVM_SET_XSAVE, x), EINVAL);
+}
+
+/*
+ * The guest turns AVX on, adds YMM registers that KVM_SET_XSAVE filled, and asks CPUID for the size of the area before
+ * and after.
+ */
+GUEST(ymm, 64,
+      "mov eax, 13; xor ecx, ecx; cpuid; mov esi, ebx\n"
+      "xor ecx, ecx; xgetbv; or eax, 7; xsetbv\n"
+      "mov eax, 13; xor ecx, ecx; cpuid; mov edi, ebx\n"
+      "vpaddd ymm0, ymm1, ymm1; vpaddd xmm2, xmm1, xmm1; hlt");
+
+TEST(ymm_reaches_the_guest)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_cpuid2 *list = calloc(1, sizeof(*list) + 256 * sizeof(list->entries[0]));
+	u32 *x = aligned_alloc(4096, 8192), *y = aligned_alloc(4096, 8192), at = 0;
+	struct kvm_sregs sregs;
+
+	list->nent = 256;
+	OK(ioctl(m.kvm, KVM_GET_SUPPORTED_CPUID, list));
+	for (u32 n = 0; n < list->nent; n++)
+		if (list->entries[n].function == 0xd && list->entries[n].index == 2)
+			at = list->entries[n].ebx;
+	if (!at)
+		test_skip("no AVX on this host");
+	OK(ioctl(m.vcpu, KVM_SET_CPUID2, list));
+	LOAD(&m, 0x1000, ymm);
+	start_long(&m, 0x1000);
+	sregs = get_sregs(&m);
+	sregs.cr4 |= 1 << 18; /* OSXSAVE */
+	OK(ioctl(m.vcpu, KVM_SET_SREGS, &sregs));
+	memset(x, 0, 8192);
+	memset(y, 0, 8192);
+	OK(ioctl(m.vcpu, KVM_GET_XSAVE, x));
+	for (u32 k = 0; k < 4; k++) {
+		x[160 / 4 + 4 + k] = 10 + k; /* xmm1 */
+		x[at / 4 + 4 + k] = 20 + k;  /* its upper half */
+		x[at / 4 + 8 + k] = 0x55;    /* that of ymm2 */
+	}
+	x[512 / 4] |= 7;
+	OK(ioctl(m.vcpu, KVM_SET_XSAVE, x));
+	run_until(&m, KVM_EXIT_HLT);
+	OK(ioctl(m.vcpu, KVM_GET_XSAVE, y));
+	CHECK_EQ(y[512 / 4] & 4, 4);
+	for (u32 k = 0; k < 4; k++) {
+		CHECK_EQ(y[160 / 4 + k], 2 * (10 + k));
+		CHECK_EQ(y[at / 4 + k], 2 * (20 + k));
+		CHECK_EQ(y[160 / 4 + 8 + k], 2 * (10 + k));
+		CHECK_EQ(y[at / 4 + 8 + k], 0);
+	}
+	CHECK_EQ(get_regs(&m).rsi, 576);
+	CHECK_EQ(get_regs(&m).rdi, at + 256);
 }

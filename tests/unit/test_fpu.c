@@ -48,6 +48,9 @@ static int run(const u8 *code, size_t n)
 #define XSAVE64 0x48, 0x0f, 0xae, 0x23
 #define XRSTOR64 0x48, 0x0f, 0xae, 0x2b
 #define XSAVEC64 0x48, 0x0f, 0xc7, 0x23
+#define XSAVES64 0x48, 0x0f, 0xc7, 0x2b
+#define RDPKRU 0x0f, 0x01, 0xee
+#define WRPKRU 0x0f, 0x01, 0xef
 #define XRSTORS64 0x48, 0x0f, 0xc7, 0x1b
 #define XGETBV 0x0f, 0x01, 0xd0
 #define XSETBV 0x0f, 0x01, 0xd1
@@ -404,6 +407,79 @@ static void xrstor_checks(void **state)
 	assert_int_equal(fpu_from_xsave(&c->fpu, area, XSAVE_EXTENDED, 7), -22);
 }
 
+/* XSAVES is XSAVEC at CPL 0, with IA32_XSS beside XCR0; no supervisor component exists here. */
+static void xsaves(void **state)
+{
+	static u8 compact[XSAVE_EXTENDED + 256];
+	struct cpu *c = &g->cpu;
+	u8 *area = g->mem + DATA;
+
+	(void)state;
+	c->gpr[RBX] = DATA;
+	set_edx_eax(~0ull);
+	assert_int_equal(RUN(XSAVES64), VEC_UD);
+	c->cr4 |= CR4_OSXSAVE;
+	c->fpu.xcr0 = 7;
+	cpu_update_mode(c);
+	fill(&c->fpu, 7);
+	assert_int_equal(RUN(XSAVEC64), 0);
+	memcpy(compact, area, sizeof(compact));
+	memset(area, 0, sizeof(compact));
+	assert_int_equal(RUN(XSAVES64), 0);
+	assert_memory_equal(area, compact, sizeof(compact));
+	/* In their initial state, components are not written, but have their place. */
+	memset(area + XSAVE_EXTENDED, 0xee, 256);
+	fill(&c->fpu, XC_SSE);
+	assert_int_equal(RUN(XSAVES64), 0);
+	assert_int_equal(*(u64 *)(area + 512), XC_SSE);
+	assert_int_equal(*(u64 *)(area + 520), XCOMP_COMPACT | 7);
+	assert_int_equal(area[XSAVE_EXTENDED], 0xee);
+	c->cpl = 3;
+	assert_int_equal(RUN(XSAVES64), VEC_GP);
+	c->cpl = 0;
+	c->gpr[RBX]++;
+	assert_int_equal(RUN(XSAVES64), VEC_GP);
+	c->cr0 |= CR0_TS;
+	cpu_update_mode(c);
+	assert_int_equal(RUN(XSAVES64), VEC_NM);
+}
+
+/* Beside its instructions, PKRU is a component; this host's standard format may have no place for it. */
+static void pkru(void **state)
+{
+	struct cpu *c = &g->cpu;
+	u8 *area = g->mem + DATA;
+
+	(void)state;
+	assert_int_equal(RUN(RDPKRU), VEC_UD);
+	assert_int_equal(RUN(WRPKRU), VEC_UD);
+	c->cr4 |= CR4_PKE | CR4_OSXSAVE;
+	c->fpu.xcr0 = XC_X87 | XC_SSE | XC_PKRU;
+	cpu_update_mode(c);
+	set_edx_eax(0x55555554);
+	c->gpr[RCX] = 1ull << 32;
+	assert_int_equal(RUN(WRPKRU), 0);
+	c->gpr[RDX] = 9;
+	assert_int_equal(RUN(WRPKRU), VEC_GP);
+	assert_int_equal(RUN(RDPKRU), 0);
+	assert_int_equal(c->gpr[RAX], 0x55555554);
+	assert_int_equal(c->gpr[RDX], 0);
+	c->gpr[RCX] = 1;
+	assert_int_equal(RUN(RDPKRU), VEC_GP);
+	assert_int_equal(RUN(WRPKRU), VEC_GP);
+	c->gpr[RBX] = DATA;
+	set_edx_eax(XC_PKRU);
+	assert_int_equal(RUN(XSAVEC64), 0);
+	assert_int_equal(*(u64 *)(area + 512), XC_PKRU);
+	assert_int_equal(*(u32 *)(area + XSAVE_EXTENDED), 0x55555554);
+	c->fpu.pkru = 0;
+	assert_int_equal(RUN(XRSTORS64), 0);
+	assert_int_equal(c->fpu.pkru, 0x55555554);
+	*(u64 *)(area + 512) = 0;
+	assert_int_equal(RUN(XRSTORS64), 0);
+	assert_int_equal(c->fpu.pkru, 0);
+}
+
 static void xcr0(void **state)
 {
 	static const struct {
@@ -486,7 +562,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(traps),         TEST(pending_exceptions), TEST(simd_exceptions),
 		TEST(alignment),     TEST(environment),        TEST(xsave_against_cpu),
-		TEST(xrstor_checks), TEST(xcr0),               TEST(client_state),
+		TEST(xrstor_checks), TEST(xsaves),             TEST(pkru),
+		TEST(xcr0),          TEST(client_state),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
