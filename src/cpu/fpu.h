@@ -59,9 +59,9 @@ void fpu_finit(struct fpu *f);
 
 /* Bits of struct cpu::fpu_trap: an instruction of this family raises #UD or #NM now; fpu_trap() tells which. */
 enum fpu_trap {
-	FPU_TRAP_X87 = 1 << 0,    /* CR0.EM, CR0.TS */
+	FPU_TRAP_X87 = 1 << 0,    /* CR0.EM, CR0.TS; also FXSAVE, FXRSTOR */
 	FPU_TRAP_WAIT = 1 << 1,   /* FWAIT: CR0.TS with CR0.MP */
-	FPU_TRAP_MMX = 1 << 2,    /* MMX, FXSAVE, FXRSTOR */
+	FPU_TRAP_MMX = 1 << 2,
 	FPU_TRAP_SSE = 1 << 3,    /* with CR4.OSFXSR */
 	FPU_TRAP_AVX = 1 << 4,    /* with CR4.OSXSAVE and XCR0 */
 	FPU_TRAP_AVX512 = 1 << 5,

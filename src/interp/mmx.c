@@ -231,26 +231,15 @@ HANDLER(do_pmovmskb_mmx)
 }
 IMPL_ANY(pmovmskb_mmx, do_pmovmskb_mmx);
 
-/* MASKMOVQ: see MASKMOVDQU. */
 HANDLER(do_maskmovq)
 {
-	static const u64 mask[4] = { 0, 0xffff, 0xffffffff, ~0ull };
-	u64 d, m, ea = c->gpr[RDI];
 	int st = mmx_begin(c);
 
-	if (unlikely(st))
-		return st;
-	d = mmx_get(c, i->dst);
-	m = mmx_get(c, i->src);
-	for (unsigned k = 0; k < 8; k++) {
-		if (!(m >> (8 * k + 7) & 1))
-			continue;
-		st = mem_write(c, i->seg, (ea + k) & mask[i->asize], (u8 *)&d + k, 1);
-		if (unlikely(st))
-			return st;
-	}
-	mmx_done(c);
-	return ST_OK;
+	if (likely(!st))
+		st = simd_masked_store(c, i, c->fpu.st[i->dst & 7], c->fpu.st[i->src & 7], 8);
+	if (likely(!st))
+		mmx_done(c);
+	return st;
 }
 IMPL_ANY(maskmovq, do_maskmovq);
 

@@ -170,7 +170,8 @@ INLINE int simd_leave(struct cpu *c, const struct simd_env *e, const v128 *resul
 	return ST_OK;
 }
 
-/* ---- instructions that differ with VEX only in their conditions (sse_mov.c) ---- */
+/* ---- what several encodings share (sse_mov.c) ---- */
+int simd_masked_store(struct cpu *c, const struct insn *i, const u8 *data, const u8 *mask, unsigned bytes);
 int simd_maskmovdqu(struct cpu *c, const struct insn *i);
 int simd_ldmxcsr(struct cpu *c, const struct insn *i);
 int simd_stmxcsr(struct cpu *c, const struct insn *i);

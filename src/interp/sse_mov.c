@@ -217,26 +217,27 @@ IMPL_ANY(movshdup, do_movshdup);
 /* ---- also with VEX: what follows the checks ---- */
 
 /*
- * The byte-masked store to [rDI]. Only selected bytes are touched, so each is a store of its own. Stored again after an
- * exit, they are the same.
+ * The byte-masked store to [rDI]: MASKMOVDQU, MASKMOVQ. Only selected bytes are touched, so each is a store of its own;
+ * but none is made if another one faults. Stored again after an exit, they are the same.
  */
+int simd_masked_store(struct cpu *c, const struct insn *i, const u8 *data, const u8 *mask, unsigned bytes)
+{
+	static const u64 wrap[4] = { 0, 0xffff, 0xffffffff, ~0ull };
+	u64 ea = c->gpr[RDI];
+	int st = ST_OK;
+
+	for (unsigned k = 0; k < bytes && !st; k++)
+		if (mask[k] & 0x80)
+			st = mem_probe(c, i->seg, (ea + k) & wrap[i->asize], 1, MEM_WRITE);
+	for (unsigned k = 0; k < bytes && !st; k++)
+		if (mask[k] & 0x80)
+			st = mem_write(c, i->seg, (ea + k) & wrap[i->asize], data + k, 1);
+	return st;
+}
+
 int simd_maskmovdqu(struct cpu *c, const struct insn *i)
 {
-	static const u64 mask[4] = { 0, 0xffff, 0xffffffff, ~0ull };
-	union vec d, m;
-	u64 ea = c->gpr[RDI];
-	int st;
-
-	d.v = XMM(c, i->dst);
-	m.v = XMM(c, i->src);
-	for (unsigned k = 0; k < 16; k++) {
-		if (!(m.b[k] & 0x80))
-			continue;
-		st = mem_write(c, i->seg, (ea + k) & mask[i->asize], &d.b[k], 1);
-		if (unlikely(st))
-			return st;
-	}
-	return ST_OK;
+	return simd_masked_store(c, i, c->fpu.vec[i->dst], c->fpu.vec[i->src], 16);
 }
 
 int simd_ldmxcsr(struct cpu *c, const struct insn *i)

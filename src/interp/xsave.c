@@ -22,32 +22,39 @@ static bool misaligned(const struct cpu *c, const struct insn *i, u64 ea, unsign
 	return (c->seg[i->seg].base + ea) & (to - 1);
 }
 
+/* Without CR4.OSFXSR the XMM registers are left out, but MXCSR is not. */
+INLINE unsigned fx_regs(const struct cpu *c, const struct insn *i)
+{
+	return c->cr4 & CR4_OSFXSR ? xmm_regs(i) : 0;
+}
+
+/* CR0.EM and CR0.TS alike raise #NM here, as the kernel's KVM has it; older manuals say #UD of the former. */
 HANDLER(do_fxsave)
 {
-	unsigned size = 160 + 16 * xmm_regs(i);
+	unsigned regs = fx_regs(c, i), size = 160 + 16 * regs;
 	u64 ea = insn_ea(c, i);
 	u8 area[FXSAVE_SIZE];
 
-	if (fpu_check(c, FPU_TRAP_MMX))
+	if (fpu_check(c, FPU_TRAP_X87))
 		return ST_FAULT;
 	if (misaligned(c, i, ea, 16))
 		return fault_gp(c, 0);
 	fx_put_x87(&c->fpu, area, fx_format(i));
 	fx_put_mxcsr(&c->fpu, area);
-	fx_put_xmm(&c->fpu, area, xmm_regs(i));
+	fx_put_xmm(&c->fpu, area, regs);
 	return mem_write_bulk(c, i->seg, ea, area, size);
 }
 IMPL_ANY(fxsave, do_fxsave);
 
 HANDLER(do_fxrstor)
 {
-	unsigned size = 160 + 16 * xmm_regs(i);
+	unsigned regs = fx_regs(c, i), size = 160 + 16 * regs;
 	u64 ea = insn_ea(c, i);
 	u8 area[FXSAVE_SIZE];
 	u32 mxcsr;
 	int st;
 
-	if (fpu_check(c, FPU_TRAP_MMX))
+	if (fpu_check(c, FPU_TRAP_X87))
 		return ST_FAULT;
 	if (misaligned(c, i, ea, 16))
 		return fault_gp(c, 0);
@@ -59,7 +66,7 @@ HANDLER(do_fxrstor)
 		return fault_gp(c, 0);
 	c->fpu.mxcsr = mxcsr;
 	fx_get_x87(&c->fpu, area, fx_format(i));
-	fx_get_xmm(&c->fpu, area, xmm_regs(i));
+	fx_get_xmm(&c->fpu, area, regs);
 	return ST_OK;
 }
 IMPL_ANY(fxrstor, do_fxrstor);

@@ -45,6 +45,7 @@ static int run(const u8 *code, size_t n)
 #define PADDB_XMM 0x66, 0x0f, 0xfc, 0xc1
 #define DIVPS 0x0f, 0x5e, 0xc1
 #define FXSAVE 0x0f, 0xae, 0x03 /* [rbx] */
+#define FXRSTOR 0x0f, 0xae, 0x0b
 #define XSAVE64 0x48, 0x0f, 0xae, 0x23
 #define XRSTOR64 0x48, 0x0f, 0xae, 0x2b
 #define XSAVEC64 0x48, 0x0f, 0xc7, 0x23
@@ -85,10 +86,75 @@ static void traps(void **state)
 		assert_int_equal(RUN(FWAIT), ts && mp ? VEC_NM : 0);
 		assert_int_equal(RUN(PADDB_MMX), em ? VEC_UD : ts ? VEC_NM : 0);
 		assert_int_equal(RUN(PADDB_XMM), em || !osfxsr ? VEC_UD : ts ? VEC_NM : 0);
-		assert_int_equal(RUN(FXSAVE), em ? VEC_UD : ts ? VEC_NM : 0);
+		assert_int_equal(RUN(FXSAVE), em || ts ? VEC_NM : 0);
+		assert_int_equal(RUN(FXRSTOR), em || ts ? VEC_NM : 0);
 		set_edx_eax(3);
 		assert_int_equal(RUN(XSAVE64), !osxsave ? VEC_UD : ts ? VEC_NM : 0);
 		assert_int_equal(RUN(XGETBV), !osxsave ? VEC_UD : 0);
+	}
+}
+
+/* Which parts of the area are written: those of the mode's registers, and XMM registers only with CR4.OSFXSR. */
+static void fxsave_extent(void **state)
+{
+	struct cpu *c = &g->cpu;
+	u8 *area = g->mem + DATA;
+
+	(void)state;
+	c->gpr[RBX] = DATA;
+	for (unsigned n = 0; n < 3; n++) {
+		unsigned end = n == 0 ? 416 : n == 1 ? 288 : 160;
+
+		if (n == 1)
+			flat_prot(g, 0x1000);
+		if (n == 2)
+			c->cr4 &= ~CR4_OSFXSR;
+		memset(area, 0xee, 512);
+		memset(c->fpu.vec, 0x11, sizeof(c->fpu.vec));
+		c->fpu.mxcsr = MXCSR_INIT;
+		assert_int_equal(RUN(FXSAVE), 0);
+		assert_int_equal(*(u32 *)(area + 24), MXCSR_INIT);
+		for (unsigned k = 160; k < 512; k++)
+			assert_int_equal(area[k], k < end ? 0x11 : 0xee);
+		memset(area + 160, 0x22, 256);
+		*(u32 *)(area + 24) = 0x1fa0;
+		assert_int_equal(RUN(FXRSTOR), 0);
+		assert_int_equal(c->fpu.mxcsr, 0x1fa0);
+		for (unsigned r = 0; r < 16; r++)
+			assert_int_equal(c->fpu.vec[r][0], 160 + 16 * r < end ? 0x22 : 0x11);
+		*(u32 *)(area + 24) = 0x11fa0;
+		assert_int_equal(RUN(FXRSTOR), VEC_GP);
+	}
+	c->gpr[RBX] += 8;
+	assert_int_equal(RUN(FXSAVE), VEC_GP);
+	assert_int_equal(RUN(FXRSTOR), VEC_GP);
+}
+
+/* MASKMOVDQU and MASKMOVQ into a page that is not there store nothing; bytes that are not selected need no page. */
+static void masked_stores(void **state)
+{
+	static const u8 xmm[] = { 0x66, 0x0f, 0xf7, 0xc1 }, mmx[] = { 0x0f, 0xf7, 0xc1 };
+	struct cpu *c = &g->cpu;
+	u64 *pd = (u64 *)(g->mem + g->size - PAGE_SIZE);
+	u8 *m = g->mem + DATA - 4;
+
+	(void)state;
+	pd[1] = 0;
+	tlb_flush(c);
+	for (unsigned n = 0; n < 2; n++) {
+		u8 *mask = n ? c->fpu.st[1] : c->fpu.vec[1];
+
+		memset(n ? c->fpu.st[0] : c->fpu.vec[0], 0x33, 8);
+		memset(mask, 0, 16);
+		memset(m, 0, 4);
+		c->gpr[RDI] = DATA - 4;
+		mask[0] = mask[3] = mask[5] = 0x80;
+		assert_int_equal(n ? run(mmx, 3) : run(xmm, 4), VEC_PF);
+		assert_int_equal(c->fault.addr, DATA + 1);
+		assert_int_equal(*(u32 *)m, 0);
+		mask[5] = 0;
+		assert_int_equal(n ? run(mmx, 3) : run(xmm, 4), 0);
+		assert_int_equal(*(u32 *)m, 0x33000033);
 	}
 }
 
@@ -560,7 +626,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(traps),         TEST(pending_exceptions), TEST(simd_exceptions),
+		TEST(traps),         TEST(fxsave_extent),      TEST(masked_stores),
+		TEST(pending_exceptions), TEST(simd_exceptions),
 		TEST(alignment),     TEST(environment),        TEST(xsave_against_cpu),
 		TEST(xrstor_checks), TEST(xsaves),             TEST(pkru),
 		TEST(xcr0),          TEST(client_state),
