@@ -121,13 +121,14 @@ INLINE unsigned avx_bytes(bool wide)
 #define AVX_LEAVE(c, e, d, kind, wide)                                                                                 \
 	({                                                                                                             \
 		int st_ = ST_OK;                                                                                       \
-                                                                                                                       \
+														       \
 		if (likely(simd_masked(c))) {                                                                          \
 			st_ = simd_leave(c, e, NULL, RES_NONE);                                                        \
 		} else {                                                                                               \
 			v256 copy_ = d;                                                                                \
-                                                                                                                       \
-			st_ = simd_leave_unmasked(c, (e)->out, (const v128 *)&copy_, (kind) | ((wide) ? RES_WIDE : 0)); \
+														       \
+			st_ = simd_leave_unmasked(c, (e)->out, (const v128 *)&copy_,                                   \
+						  (kind) | ((wide) ? RES_WIDE : 0));                                   \
 		}                                                                                                      \
 		st_;                                                                                                   \
 	})

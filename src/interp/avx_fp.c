@@ -4,12 +4,10 @@
 #include "interp/simd_imm.h"
 #include "interp/simd_ops.h"
 
-/*
- * `text` is an asm template; its operands are those that the asm statements here name: [d], the registers [a] and [r],
- * memory [s]. x and y are the names of the destination for 128 and 256 bits.
- */
+/* The text names the destination [d], the register of the second operand [a], and the last operand [s]. */
 #define FP_RUN(text, bytes, ...)                                                                                       \
-	SIMD_RUN(c, &e, text, [d] "=x"(d), SIMD_OPERANDS([a] "x"(YMM(c, i->src)), [s] AT_BYTES(p, bytes), ##__VA_ARGS__))
+	SIMD_RUN(c, &e, text, [d] "=x"(d),                                                                             \
+		 SIMD_OPERANDS([a] "x"(YMM(c, i->src)), [s] AT_BYTES(p, bytes), ##__VA_ARGS__))
 
 /* A template's frame: `run` is a statement that makes d of what fetch() found at p. */
 #define AVX_FP(op, fetch, bytes, kind, run)                                                                            \
@@ -19,7 +17,7 @@
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = fetch(c, i, bytes, &p);                                                                       \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		run;                                                                                                   \
@@ -153,7 +151,7 @@ AVX_INLINE v128 lanes_pd(unsigned bits)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, avx_bytes(wide), &p);                                                        \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		guest_copy(&s, p, avx_bytes(wide));                                                                    \
@@ -212,7 +210,7 @@ AVX_BOTH(vcvtps2ph)
 		const void *p;                                                                                         \
 		u16 ax;                                                                                                \
 		int st = avx_fetch(c, i, bytes, &p);                                                                   \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		SIMD_RUN(c, &e, #op " %[s], %x[d]\n\tlahf", "=&a"(ax),                                                 \
@@ -237,7 +235,7 @@ AVX_COMI(vucomisd, 8)
 		const void *p;                                                                                         \
 		u64 v;                                                                                                 \
 		int st = avx_fetch(c, i, bytes, &p);                                                                   \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (i->size == SZ_64)                                                                                  \
@@ -263,7 +261,7 @@ AVX_TO_GPR(vcvttsd2si, 8)
 		v256 d;                                                                                                \
 		u64 v;                                                                                                 \
 		int st = avx_begin(c);                                                                                 \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (i->flags & INSN_MEM)                                                                               \

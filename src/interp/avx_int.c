@@ -11,7 +11,7 @@
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, avx_bytes(wide), &p);                                                        \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		AVX_RUN3(text, d, YMM(c, i->src), p);                                                                  \
@@ -39,7 +39,7 @@ AVX_BINARY(vpsllvq)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch(c, i, avx_bytes(wide), &p);                                                         \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		made("v" #op, d, p);                                                                                   \
@@ -64,7 +64,7 @@ VECTOR_UNARY_128_OPS(AVX_UNARY_128)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch(c, i, wide ? 2 * (bytes) : (bytes), &p);                                            \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (wide)                                                                                              \
@@ -85,7 +85,7 @@ WIDEN_OPS(AVX_WIDEN)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, 4, &p);                                                                      \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		asm(#op " %[s], %x[a], %x[d]" : [d] "=x"(d) : [a] "x"(YMM(c, i->src)), [s] AT_BYTES(p, 4));            \
@@ -105,7 +105,7 @@ AVX_SCALAR(vrsqrtss)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, 16, &p);                                                                     \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		SHIFT_RUN(op, YMM(c, i->src), AT_BYTES(p, 16));                                                        \
@@ -118,7 +118,7 @@ AVX_SCALAR(vrsqrtss)
 	{                                                                                                              \
 		v128 count = { i->imm & 0xff, 0 };                                                                     \
 		v256 d;                                                                                                \
-                                                                                                                       \
+														       \
 		if (avx_begin(c))                                                                                      \
 			return ST_FAULT;                                                                               \
 		SHIFT_RUN(op, YMM(c, i->src), "x"(count));                                                             \
@@ -144,7 +144,7 @@ SHIFT_OPS(AVX_SHIFT_IMM)
 		const void *p;                                                                                         \
 		bool zf, cf;                                                                                           \
 		int st = avx_fetch(c, i, avx_bytes(wide), &p);                                                         \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (wide)                                                                                              \
@@ -169,7 +169,7 @@ AVX_TEST(vtestpd)
 	AVX_INLINE int op##_avx(struct cpu *c, const struct insn *i, bool wide)                                        \
 	{                                                                                                              \
 		u32 v;                                                                                                 \
-                                                                                                                       \
+														       \
 		if (avx_begin(c))                                                                                      \
 			return ST_FAULT;                                                                               \
 		if (wide)                                                                                              \
@@ -192,7 +192,7 @@ AVX_MOVMSK(vpmovmskb)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, avx_bytes(wide), &p);                                                        \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (wide)                                                                                              \
@@ -220,7 +220,7 @@ AVX_BLENDV(vpblendvb)
 		const void *p;                                                                                         \
 		v256 a, d = { 0 };                                                                                     \
 		int st = fetch(c, i, avx_bytes(wide), &p);                                                             \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		a = YMM(c, i->src);                                                                                    \
@@ -233,17 +233,22 @@ AVX_BLENDV(vpblendvb)
 /* Bits 2:0 are for the low half, 5:3 for the high one. */
 #define MPSADBW_128(n)                                                                                                 \
 	case n:                                                                                                        \
-		asm("vmpsadbw %[n_], %[s], %x[a_], %x[d_]" : [d_] "=x"(d) : [a_] "x"(a), [s] AT_BYTES(p, 16), [n_] "i"(n)); \
+		asm("vmpsadbw %[n_], %[s], %x[a_], %x[d_]"                                                         \
+		    : [d_] "=x"(d)                                                                                     \
+		    : [a_] "x"(a), [s] AT_BYTES(p, 16), [n_] "i"(n));                                                  \
 		break;
 #define MPSADBW_256(n)                                                                                                 \
 	case n:                                                                                                        \
-		asm("vmpsadbw %[n_], %[s], %t[a_], %t[d_]" : [d_] "=x"(d) : [a_] "x"(a), [s] AT_BYTES(p, 32), [n_] "i"(n)); \
+		asm("vmpsadbw %[n_], %[s], %t[a_], %t[d_]"                                                         \
+		    : [d_] "=x"(d)                                                                                     \
+		    : [a_] "x"(a), [s] AT_BYTES(p, 32), [n_] "i"(n));                                                  \
 		break;
 #define MPSADBW_RUN                                                                                                    \
 	do {                                                                                                           \
 		if (wide)                                                                                              \
 			switch (imm & 63) {                                                                            \
-				CASES_32(MPSADBW_256, 0) CASES_32(MPSADBW_256, 32)                                             \
+				CASES_32(MPSADBW_256, 0)                                                               \
+				CASES_32(MPSADBW_256, 32)                                                              \
 			}                                                                                              \
 		else                                                                                                   \
 			switch (imm & 7) {                                                                             \
@@ -277,7 +282,7 @@ AVX_IMM(vpclmulqdq, avx_fetch3, PCLMUL_RUN)
 #define GF_AFFINE_RUN(text)                                                                                            \
 	do {                                                                                                           \
 		u64 q = (imm & 0xff) * 0x0101010101010101ull, up = wide ? q : 0;                                       \
-                                                                                                                       \
+														       \
 		AVX_RUN3(text " $0,", d, a, p);                                                                        \
 		d ^= (v256){ q, q, up, up };                                                                           \
 	} while (0)

@@ -210,7 +210,7 @@ IMPL_ANY(vmovlhps, do_vmovlhps);
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch(c, i, wide ? 32 : (bytes), &p);                                                     \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (wide)                                                                                              \
@@ -273,7 +273,7 @@ static int masked_store_slow(struct cpu *c, const struct insn *i, unsigned bytes
 		bool store = i->form == FORM_MR;                                                                       \
 		void *p;                                                                                               \
 		v256 v;                                                                                                \
-                                                                                                                       \
+														       \
 		if (avx_begin(c))                                                                                      \
 			return ST_FAULT;                                                                               \
 		p = mem_fast(c, i->seg, insn_ea(c, i), avx_bytes(wide), store ? MEM_WRITE : MEM_READ);                 \
@@ -329,7 +329,7 @@ IMPL_ANY(vzeroall, do_vzeroall);
 	HANDLER(do_##op)                                                                                               \
 	{                                                                                                              \
 		int st = avx_begin(c);                                                                                 \
-                                                                                                                       \
+														       \
 		return unlikely(st) ? st : sse(c, i);                                                                  \
 	}                                                                                                              \
 	IMPL_ANY(op, do_##op);

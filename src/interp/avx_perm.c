@@ -24,7 +24,7 @@ union ymm {
 		union ymm d = { 0 }, s;                                                                                \
 		const void *p;                                                                                         \
 		int st = fetch(c, i, avx_bytes(wide), &p);                                                             \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		guest_copy(&s, p, avx_bytes(wide));                                                                    \
@@ -117,7 +117,7 @@ AVX_IS(vperm2i128, permute_halves)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, avx_bytes(wide), &p);                                                        \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		AVX_RUN3(#op, d, YMM(c, i->src), p);                                                                   \
@@ -135,7 +135,7 @@ AVX_PERMUTE(vpermilpd)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, 32, &p);                                                                     \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		asm(#op " %[s], %t[a], %t[d]" : [d] "=x"(d) : [a] "x"(YMM(c, i->src)), [s] AT_BYTES(p, 32));           \
@@ -154,7 +154,7 @@ AVX_PERMUTE_256(vpermps)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch(c, i, bytes, &p);                                                                   \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (wide)                                                                                              \
@@ -182,7 +182,7 @@ AVX_BOTH(vbroadcastss)
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch(c, i, bytes, &p);                                                                   \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		asm(text " %[s], %t[d]" : [d] "=x"(d) : [s] AT_BYTES(p, bytes));                                       \
@@ -260,12 +260,12 @@ IMPL_ANY(vinsertps, do_vinsertps);
 	{                                                                                                              \
 		union vec d;                                                                                           \
 		u64 v = 0;                                                                                             \
-                                                                                                                       \
+														       \
 		if (avx_begin(c))                                                                                      \
 			return ST_FAULT;                                                                               \
 		if (i->flags & INSN_MEM) {                                                                             \
 			int st = mem_read(c, i->seg, insn_ea(c, i), &v, bytes);                                        \
-                                                                                                                       \
+														       \
 			if (unlikely(st))                                                                              \
 				return st;                                                                             \
 		} else {                                                                                               \
@@ -288,7 +288,7 @@ AVX_PINSR(vpinsrq, 8, q, 2)
 	{                                                                                                              \
 		union vec s;                                                                                           \
 		u64 v;                                                                                                 \
-                                                                                                                       \
+														       \
 		if (avx_begin(c))                                                                                      \
 			return ST_FAULT;                                                                               \
 		s.v = XMM(c, i->src);                                                                                  \

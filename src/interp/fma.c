@@ -12,7 +12,7 @@
 		const void *p;                                                                                         \
 		v256 d;                                                                                                \
 		int st = avx_fetch3(c, i, bytes, &p);                                                                  \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		d = YMM(c, i->dst);                                                                                    \

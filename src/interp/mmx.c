@@ -31,7 +31,7 @@ INLINE int mmx_fetch(struct cpu *c, const struct insn *i, unsigned bytes, u64 *v
 		u64 src;                                                                                               \
 		int st = mmx_fetch(c, i, bytes, &src);                                                                 \
 		v128 d, s;                                                                                             \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		d = (v128){ mmx_get(c, i->dst), 0 };                                                                   \
@@ -63,7 +63,7 @@ MMX_UNPACK_LOW(punpckldq)
 		u64 src;                                                                                               \
 		int st = mmx_fetch(c, i, 8, &src);                                                                     \
 		v128 d, s;                                                                                             \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		d = (v128){ mmx_get(c, i->dst), 0 };                                                                   \
@@ -87,7 +87,7 @@ MMX_OP(pshufb, 8, s &= 0x8787878787878787ull, 0)
 		u64 src = i->imm & 0xff;                                                                               \
 		int st = i->form == FORM_RI ? mmx_begin(c) : mmx_fetch(c, i, 8, &src);                                 \
 		v128 d;                                                                                                \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		d = (v128){ mmx_get(c, i->dst), 0 };                                                                   \
@@ -291,7 +291,7 @@ IMPL_ANY(movdq2q, do_movdq2q);
 		struct simd_env e;                                                                                     \
 		v128 s, d;                                                                                             \
 		int st = mixed_begin(c);                                                                               \
-                                                                                                                       \
+														       \
 		if (likely(!st))                                                                                       \
 			st = sse_source(c, i, bytes, how, &s);                                                         \
 		if (unlikely(st))                                                                                      \

@@ -3,6 +3,7 @@
  * The run loop: look up the block at RIP, run its instructions one after the other, and between two blocks look at
  * cpu::attn. Everything rare hangs off attn, so that the way from block to block stays short.
  */
+#include "cpu/cpuid.h"
 #include "interp/block.h"
 #include "interp/debug.h"
 #include "interp/thread.h"
@@ -53,6 +54,9 @@ void interp_unwind(struct cpu *c)
 	c->cur = NULL;
 	c->io.n = c->io.cursor = 0;
 	mem_split_end(c);
+	/* It may have been in the middle of an AVX handler. */
+	if (cpuid_host_has_ymm())
+		asm volatile("vzeroupper");
 }
 
 /*

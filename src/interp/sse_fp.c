@@ -90,7 +90,7 @@ int simd_leave_unmasked(struct cpu *c, u32 out, const v128 *result, unsigned kin
 		struct simd_env e;                                                                                     \
 		v128 d, s;                                                                                             \
 		int st = sse_fetch(c, i, bytes, (bytes) == 16 ? ALIGNED : UNALIGNED, &s);                              \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		d = XMM(c, i->dst);                                                                                    \
@@ -119,7 +119,7 @@ FP_OPS(SSE_FP)
 		struct simd_env e;                                                                                     \
 		v128 d, s;                                                                                             \
 		int st = sse_fetch(c, i, bytes, (bytes) == 16 ? ALIGNED : UNALIGNED, &s);                              \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		d = XMM(c, i->dst);                                                                                    \
@@ -175,7 +175,7 @@ static v128 lanes_pd(unsigned bits)
 		struct simd_env e;                                                                                     \
 		v128 d, s, in = lanes(i->imm >> 4), out = lanes(i->imm);                                               \
 		int st = sse_fetch(c, i, 16, ALIGNED, &s);                                                             \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		d = XMM(c, i->dst) & in;                                                                               \
@@ -199,7 +199,7 @@ SSE_DOT(dppd, 0x33, lanes_pd, RES_PD)
 		v128 s;                                                                                                \
 		u16 ax;                                                                                                \
 		int st = sse_fetch(c, i, bytes, UNALIGNED, &s);                                                        \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		SIMD_RUN(c, &e, #op " %[s], %[d]\n\tlahf", "=&a"(ax),                                                  \
@@ -224,7 +224,7 @@ SSE_COMI(ucomisd, 8)
 		u64 v;                                                                                                 \
 		v128 s;                                                                                                \
 		int st = sse_fetch(c, i, bytes, UNALIGNED, &s);                                                        \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (i->flags & INSN_REX_W)                                                                             \
@@ -250,7 +250,7 @@ SSE_TO_GPR(cvttsd2si, 8)
 		v128 d;                                                                                                \
 		u64 v;                                                                                                 \
 		int st = sse_begin(c);                                                                                 \
-                                                                                                                       \
+														       \
 		if (unlikely(st))                                                                                      \
 			return st;                                                                                     \
 		if (i->flags & INSN_MEM)                                                                               \

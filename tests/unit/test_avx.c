@@ -73,7 +73,8 @@ static void conditions(void **state)
 static void bad_prefixes(void **state)
 {
 	static const u8 rows[][6] = {
-		{ 0xf0, VPADDD }, { 0x66, VPADDD }, { 0xf2, VPADDD }, { 0xf3, VPADDD }, { 0x48, VPADDD }, { 0x40, VPADDD },
+		{ 0xf0, VPADDD },           { 0x66, VPADDD }, { 0xf2, VPADDD },
+		{ 0xf3, VPADDD },           { 0x48, VPADDD }, { 0x40, VPADDD },
 		{ 0xc5, 0xe4, 0x77 },       /* vzeroupper with vvvv */
 		{ 0xc5, 0xe4, 0x10, 0x03 }, /* vmovups with vvvv */
 		{ 0xc5, 0xfd, 0x6e, 0xc0 }, /* vmovd with L */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * x87, MMX, SSE and AVX handlers against the bare CPU: every encoding of these families runs with random and corner operands
- * natively and in the interpreter; registers, flags, exceptions and memory must be the same.
+ * x87, MMX, SSE and AVX handlers against the bare CPU: every encoding of these families runs with random and corner
+ * operands natively and in the interpreter; registers, flags, exceptions and memory must be the same.
  */
 #include <setjmp.h>
 #include <signal.h>
