@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+Debian's kernels with CPU models, numbers of CPUs, sizes of memory and options that take other ways through the CPU;
+and what kernel modules know to test by themselves. The kernel's log must be free of complaints.
+"""
+
+import argparse
+import os
+import re
+import sys
+
+from vm import SKIP, TOP, Silence, run
+
+PROMPT = r"^guest# "
+
+# What a kernel says when something is wrong ...
+COMPLAINT = re.compile(r"WARNING|BUG\b|Oops|\bstall|soft lockup|hung task|Call Trace|unchecked MSR|unhandled|segfault|"
+                       r"trap |general protection|invalid opcode|divide error|double fault|clocksource.*unstable|"
+                       r"TSC.*(unstable|warp)|mismatch|inconsisten|not synchroni[sz]ed|tests? failed|alg: .*fail|"
+                       r"FW.BUG|Firmware Bug|x86/fpu: .*(dis|mis)|rejected|skewed", re.I)
+# ... and what it says of the machine or of its options, under TCG as well.
+HARMLESS = re.compile(r"Spectre|TSCs unsynchronized|RETBleed|SRBDS|MDS|ACPI|Kernel command line|Command line|Test failure (return|store)")
+
+# CPU model, and /proc/cpuinfo's flags that it must have and must not have
+MODELS = {
+    "qemu32": ("fpu sse sse2 pae", "lm sse4_1 syscall"),
+    "kvm32": ("fpu sse sse2 pae", "lm"),
+    "pentium3": ("fpu sse mmx", "sse2 lm pae"),
+    "n270": ("sse2 ssse3 movbe", "lm sse4_1"),
+    "coreduo": ("sse2 nx", "lm ssse3"),
+    "qemu64": ("lm nx cx16 syscall", "ssse3 sse4_1 aes avx"),
+    "kvm64": ("lm nx cx16 syscall", "ssse3 sse4_1 aes avx"),
+    "core2duo": ("lm ssse3 cx16", "sse4_1 popcnt aes xsave"),
+    "Nehalem": ("sse4_1 sse4_2 popcnt", "aes pclmulqdq xsave avx"),
+    "Westmere": ("sse4_2 aes pclmulqdq", "xsave avx"),
+    "SandyBridge": ("aes xsave rdtscp", "bmi1 bmi2 movbe rdrand"),
+    "Haswell": ("bmi1 bmi2 movbe rdrand smep fsgsbase abm", "adx smap rdseed sha_ni"),
+    "Skylake-Client": ("bmi1 bmi2 adx smap xsavec", "sha_ni avx512f"),
+    "EPYC": ("bmi1 bmi2 adx smap sha_ni clflushopt", "avx512f"),
+    "Opteron_G1": ("lm nx syscall sse2", "cx16 ssse3"),
+    "Opteron_G5": ("lm aes sse4_2 xsave", "bmi2 movbe"),
+    "max": ("lm sse4_2 aes xsave bmi2 sha_ni smap umip", "avx512f svm vmx"),
+    "host": ("lm sse4_2 aes xsave bmi2 sha_ni smap umip", "avx512f svm vmx"),
+}
+
+# name: architecture, CPU model, CPUs, MiB, the kernel's options, QEMU's
+BOOTS = {
+    "old-32": ("i386", "qemu32", 1, 128, "nosmp noapic", []),
+    "old-64": ("amd64", "core2duo", 1, 128, "nokaslr mitigations=off", []),
+    "pti": ("amd64", "Haswell,enforce=off", 2, 256, "pti=on", ["-machine", "q35"]),
+    "pti-nopcid": ("amd64", "Westmere", 1, 256, "pti=on nopcid", []),
+    "nopti-hugepages": ("amd64", "host", 1, 512, "nopti hugepages=16 transparent_hugepage=always", []),
+    "gib": ("amd64", "host", 4, 4096, "hugepagesz=1G hugepages=1", []),
+    "acpi-off": ("amd64", "qemu64", 1, 256, "acpi=off noapic nolapic", []),
+    "nosmp": ("amd64", "Nehalem", 2, 256, "nosmp", []),
+    "noxsave": ("amd64", "host", 1, 256, "noxsave nosmap nosmep clearcpuid=fsgsbase", []),
+    "tsc": ("amd64", "host", 2, 256, "clocksource=tsc no-kvmclock", []),
+    "hpet": ("amd64", "qemu64", 1, 256, "clocksource=hpet no-kvmclock", []),
+    "microvm": ("amd64", "host", 1, 256, "", ["-machine", "microvm"]),
+    "i386-pae": ("i386", "host", 2, 256, "", ["-machine", "q35"]),
+}
+
+
+def boot(args, name, arch, cpu, smp, memory, append, options):
+    machine = options[options.index("-machine") + 1] if "-machine" in options else "pc"
+    kernel = args.full if name in args.own_kernel else f"{args.guests}/{arch}"
+    vm = args.vm(["-cpu", cpu, "-smp", str(smp), "-m", str(memory), "-kernel", f"{kernel}/vmlinuz",
+                  "-initrd", f"{kernel}/initrd.gz", "-append", f"console=ttyS0 {append}".strip()], machine=machine)
+    vm.wait(PROMPT, args.timeout)
+    return vm
+
+
+def ask(vm, command, args, seconds=None):
+    """The guest's answer to a command."""
+    begin = vm.at
+    vm.send(command + "; echo stat''us=$?\r")
+    vm.wait(r"^status=\d+$", seconds or args.timeout)
+    vm.wait(PROMPT, args.timeout)
+    return vm.seen[begin:vm.at].split("\n", 1)[1]
+
+
+def clean(vm, args):
+    """The kernel has nothing to complain about."""
+    bad = [line for line in ask(vm, "dmesg", args).split("\n") if COMPLAINT.search(line) and not HARMLESS.search(line)]
+    if bad:
+        raise Silence("the kernel complains: " + " | ".join(bad))
+
+
+def off(vm, args):
+    vm.send("poweroff -f\r")
+    vm.wait_exit(args.timeout)
+
+
+def model(args, cpu, arch, smp=1, memory=256, append="", options=(), name=""):
+    with boot(args, name, arch, cpu, smp, memory, append, list(options)) as vm:
+        cpuinfo = ask(vm, "cat /proc/cpuinfo", args)
+        flags = set(re.search(r"^flags\s*: (.*)", cpuinfo, re.M)[1].split())
+        want, never = (set(names.split()) for names in MODELS[cpu.split(",")[0]])
+        # A feature that an option takes away is not one that the CPU lacks.
+        if re.search(r"clearcpuid|noxsave|nosm|nolapic", append):
+            want = set()
+        if want - flags or never & flags:
+            raise Silence(f"/proc/cpuinfo lacks {want - flags}, should not have {never & flags}: {flags}")
+        cpus = cpuinfo.count("\nprocessor\t:") + cpuinfo.startswith("processor\t:")
+        if cpus != (1 if re.search(r"nosmp|nolapic", append) else smp):
+            raise Silence(f"{cpus} CPUs instead of {smp}")
+        clean(vm, args)
+        if "poweroff" not in append and "microvm" not in options and "acpi=off" not in append:
+            off(vm, args)
+
+
+def test_models(args):
+    """Each CPU model, in the kernel that it can run."""
+    for cpu in MODELS:
+        for arch in ["i386"] if "lm" in MODELS[cpu][1] else ["amd64", "i386"] if cpu == "host" else ["amd64"]:
+            print(f"guest: -cpu {cpu}, {arch}", flush=True)
+            model(args, cpu, arch)
+
+
+MODULES = """aesni-intel aegis128-aesni blowfish-x86_64 camellia-x86_64 camellia-aesni-avx-x86_64 camellia-aesni-avx2
+cast5-avx-x86_64 cast6-avx-x86_64 chacha-x86_64 crc32-pclmul crc32c-intel crct10dif-pclmul curve25519-x86_64
+des3_ede-x86_64 ghash-clmulni-intel nhpoly1305-avx2 nhpoly1305-sse2 poly1305-x86_64 serpent-avx-x86_64 serpent-avx2
+serpent-sse2-x86_64 sha1-ssse3 sha256-ssse3 sha512-ssse3 twofish-avx-x86_64 twofish-x86_64-3way twofish-x86_64
+sha3_generic ecdh_generic gcm ccm adiantum xcbc vmac lz4 zstd""".split()
+
+
+def modules(args, cpu):
+    """The kernel's self-tests of its ciphers and checksums in every implementation that the CPU can run."""
+    with boot(args, "modules", "amd64", cpu, 1, 512, "", []) as vm:
+        for name in MODULES:
+            ask(vm, f"modprobe {name}", args)
+        tests = ask(vm, "grep -h selftest /proc/crypto | sort | uniq -c", args)
+        if not re.fullmatch(r" *(\d+) selftest +: passed\nstatus=0\nguest# ", tests):
+            raise Silence(f"/proc/crypto: {tests}")
+        drivers = ask(vm, "grep -h ^driver /proc/crypto", args)
+        clean(vm, args)
+        off(vm, args)
+    return set(re.findall(r": (\S+)", drivers))
+
+
+def test_crypto(args):
+    """With all that the CPU has; what AVX2 brings is there if the CPU says so."""
+    drivers = modules(args, "host")
+    for name in ["aesni", "pclmul", "ssse3", "-sse2|-simd", "avx2"]:
+        if not any(re.search(name, d) for d in drivers):
+            raise Silence(f"no {name} in {sorted(drivers)}")
+
+
+def test_crypto_westmere(args):
+    """With AES-NI, but without AVX."""
+    drivers = modules(args, "Westmere")
+    if any("avx" in d for d in drivers) or not any("aesni" in d for d in drivers):
+        raise Silence(f"{sorted(drivers)}")
+
+
+def test_raid(args):
+    """RAID6 and XOR: every implementation runs, and one of them is chosen."""
+    with boot(args, "modules", "amd64", "host", 1, 512, "", []) as vm:
+        ask(vm, "modprobe raid6_pq; modprobe xor", args)
+        log = ask(vm, "dmesg", args)
+        for line in r"raid6: using algorithm avx2x\d gen\(\)", r"raid6: using avx2x\d recovery", r"xor: .*function.*avx":
+            if not re.search(line, log):
+                raise Silence(f"no {line!r} in the kernel's log")
+        clean(vm, args)
+        off(vm, args)
+
+
+def test_library(args):
+    """The kernel's own tests of its BPF interpreter and translator, user copies and patched jumps."""
+    with boot(args, "modules", "amd64", "host", 1, 512, "", []) as vm:
+        ask(vm, "dmesg -n 1; modprobe test_static_keys; modprobe test_user_copy; modprobe test_bpf", args, 1800)
+        log = ask(vm, "dmesg", args)
+        for line in r"test_user_copy: tests passed", r"test_bpf: Summary: \d+ PASSED, 0 FAILED":
+            if not re.search(line, log):
+                raise Silence(f"no {line!r} in the kernel's log")
+        clean(vm, args)
+        off(vm, args)
+
+
+def main():
+    tests = {name[5:].replace("_", "-"): f for name, f in globals().items() if name.startswith("test_")}
+    for name, (arch, cpu, smp, memory, append, options) in BOOTS.items():
+        tests[name] = lambda args, a=(cpu, arch, smp, memory, append, options, name): model(args, *a)
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("test", nargs="+", choices=tests)
+    p.add_argument("--accel", default="kvm", help="QEMU accelerator: kvm (under ukvm) or tcg (%(default)s)")
+    p.add_argument("--ukvm", help="the launcher (build/ukvm); 'none' for a real /dev/kvm")
+    p.add_argument("--guests", help="where demo/fetch and tests/guest/fetch have put things (build/guest)")
+    p.add_argument("--timeout", type=int, default=240, help="seconds for each thing that is waited for (%(default)s)")
+    p.add_argument("--echo", action="store_true", help="show the guest's console")
+    args = p.parse_args()
+    args.guests = args.guests or os.path.join(TOP, "build", "guest")
+    args.full = os.path.join(args.guests, "modules")
+    args.own_kernel = {"modules"}
+    need = {args.full if t in ("crypto", "crypto-westmere", "raid", "library") else
+            f"{args.guests}/{BOOTS[t][0] if t in BOOTS else 'i386'}" for t in args.test}
+    for path in need:
+        if not os.path.exists(f"{path}/vmlinuz") or not os.path.exists(f"{path}/initrd.gz"):
+            print(f"guest: nothing in {path} (demo/fetch or tests/guest/fetch gets it)")
+            sys.exit(SKIP)
+    sys.exit(run(args, tests))
+
+
+if __name__ == "__main__":
+    main()
