@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "client/preload.h"
 
+#include <errno.h>
 #include <linux/kvm.h>
 #include <stdarg.h>
 
 #include "kvm/ioctl.h"
+#include "kvm/object.h"
 #include "os/log.h"
 
 static const char *name_of(u32 request)
@@ -33,6 +35,22 @@ static void log_ioctl(int fd, unsigned long request, unsigned long arg, int ret)
 	os_log_end(&l);
 }
 
+/*
+ * One that is not KVM's. The kernel's KVM answers EINVAL on /dev/kvm and on a vCPU, as for every request that it does not
+ * know; our memfds would say ENOTTY.
+ */
+static int foreign(int fd, unsigned long request, unsigned long arg)
+{
+	int ret = next()->ioctl_(fd, request, arg);
+	enum obj_class class;
+
+	if (ret == -1 && errno == ENOTTY) {
+		class = kvm_fd_class(fd);
+		errno = class == OBJ_SYSTEM || class == OBJ_VCPU ? EINVAL : ENOTTY;
+	}
+	return ret;
+}
+
 /* Whether the fd is ours is not asked of the bitmap in fd.c: it may have come through a socket or pidfd_getfd(). */
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
@@ -45,7 +63,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 
 	if (_IOC_TYPE(request) != KVMIO)
-		return next()->ioctl_(fd, request, arg);
+		return foreign(fd, request, arg);
 	ret = kvm_ioctl(fd, request, arg);
 	if (ret == KVM_NOT_OURS)
 		return next()->ioctl_(fd, request, arg);

@@ -159,6 +159,7 @@ struct msr_state {
 	u64 feature_control;
 	u64 spec_ctrl;
 	u64 arch_capabilities;
+	u64 perf_capabilities;
 	u64 ucode_rev;
 	u64 hwcr, vm_hsave_pa, de_cfg, osvw_len, osvw_status;
 	u64 platform_info, misc_features, power_ctl;
@@ -187,7 +188,8 @@ struct events {
 		u8 vector;
 		u8 len; /* soft: INT n; bytes of the instruction */
 	} intr;
-	bool nmi_pending, nmi_injected, nmi_masked;
+	u8 nmi_pending; /* how many: one that can be taken, and one behind it */
+	bool nmi_injected, nmi_masked;
 	bool smi_pending, smm;
 	u8 shadow; /* SHADOW_*: no interrupt at the coming boundary */
 };

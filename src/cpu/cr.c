@@ -59,10 +59,9 @@ u64 cpu_efer_mask(const struct cpu *c)
 int cpu_load_pdptrs(struct cpu *c, u64 cr3)
 {
 	u64 pdpte[4];
-	int st = phys_read(c, cr3 & 0xffffffe0, pdpte, sizeof(pdpte));
 
-	if (st)
-		return st;
+	if (!phys_read_table(c, cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
+		return fault_gp(c, 0);
 	for (unsigned n = 0; n < 4; n++)
 		if ((pdpte[n] & PDPTE_P) && (pdpte[n] & (PDPTE_RESERVED | cpu_gpa_reserved(c))))
 			return fault_gp(c, 0);

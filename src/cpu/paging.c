@@ -224,9 +224,8 @@ static int walk_once(struct cpu *c, u64 lin, unsigned access, unsigned flags, st
 
 		entry = 0;
 		step[n].gpa = table + index * r->entry_size;
-		st = phys_read(c, step[n].gpa, &entry, r->entry_size);
-		if (st)
-			return st;
+		if (!phys_read_table(c, step[n].gpa, &entry, r->entry_size))
+			return page_fault(c, lin, access, 0);
 		step[n++].entry = entry;
 		if (!(entry & PTE_P))
 			return page_fault(c, lin, access, 0);

@@ -12,13 +12,19 @@ static bool client_debugs(const struct cpu *c)
 	return c->guest_debug & (GUESTDBG_SINGLESTEP | GUESTDBG_USE_HW_BP);
 }
 
+/* The DR7 that is in force: with breakpoints of its own the client also has its own GD. */
+static u64 effective_dr7(const struct cpu *c)
+{
+	return c->guest_debug & GUESTDBG_USE_HW_BP ? c->guest_dr[7] : c->dr[7];
+}
+
 static void set_exit_debug(struct cpu *c, u8 vector, u64 pc, u64 dr6)
 {
 	c->exit.reason = EXIT_DEBUG;
 	c->exit.debug.vector = vector;
 	c->exit.debug.pc = pc;
 	c->exit.debug.dr6 = dr6;
-	c->exit.debug.dr7 = c->guest_debug & GUESTDBG_USE_HW_BP ? c->guest_dr[7] : c->dr[7];
+	c->exit.debug.dr7 = effective_dr7(c);
 }
 
 static unsigned code_breakpoints(const struct cpu *c, u64 pc)
@@ -29,6 +35,28 @@ static unsigned code_breakpoints(const struct cpu *c, u64 pc)
 		if ((c->bp.exec & BIT(n)) && c->bp.addr[n] == pc)
 			found |= BIT(n);
 	return found;
+}
+
+/* A #DB that is a fault of the instruction under way goes to the client. */
+static int exit_debug_at_insn(struct cpu *c, u64 dr6)
+{
+	set_exit_debug(c, VEC_DB, (code_address(c) - c->cur->len) & c->lin_mask, DR6_FIXED | dr6);
+	return ST_EXIT;
+}
+
+int event_int1(struct cpu *c)
+{
+	return client_debugs(c) ? exit_debug_at_insn(c, 0) : event_deliver(c, EVENT_ICEBP, VEC_DB, false, 0);
+}
+
+int event_general_detect(struct cpu *c)
+{
+	if (likely(!(effective_dr7(c) & DR7_GD)))
+		return ST_OK;
+	if (c->guest_debug & GUESTDBG_USE_HW_BP)
+		return exit_debug_at_insn(c, DR6_BD);
+	c->fault = (struct fault){ .vector = VEC_DB, .dr6 = DR6_BD };
+	return ST_FAULT;
 }
 
 int event_step_before(struct cpu *c)

@@ -18,7 +18,12 @@ int event_step_done(struct cpu *c, u8 shadow_before);
 /* Queues a #DB trap with these DR6 bits, unless another exception is pending. */
 void event_trap(struct cpu *c, u64 dr6);
 
+/* DR7.GD, for an instruction that accesses a debug register: #DB (ST_FAULT) or the client's EXIT_DEBUG (ST_EXIT). */
+int event_general_detect(struct cpu *c);
+
 /* INT3 (opcode CC): the client's software breakpoint (ST_EXIT with EXIT_DEBUG, RIP stays), or the guest's #BP. */
 int event_int3(struct cpu *c);
+/* INT1 (opcode F1), likewise, while the client single-steps or has breakpoints; else the guest's #DB. */
+int event_int1(struct cpu *c);
 
 #endif

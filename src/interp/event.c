@@ -462,7 +462,7 @@ static int deliver_nmi(struct cpu *c)
 	struct event e = { .kind = EVENT_EXT, .vector = VEC_NMI };
 
 	if (!c->ev.nmi_injected) {
-		c->ev.nmi_pending = false;
+		c->ev.nmi_pending--;
 		c->ev.nmi_injected = true;
 		c->ev.nmi_masked = true;
 	}

@@ -97,7 +97,7 @@ IMPL_ANY(int3, do_int3);
 HANDLER(do_int1)
 {
 	(void)i;
-	return event_deliver(c, EVENT_ICEBP, VEC_DB, false, 0);
+	return event_int1(c);
 }
 IMPL_ANY(int1, do_int1);
 

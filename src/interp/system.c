@@ -4,6 +4,7 @@
 #include "cpu/cr.h"
 #include "cpu/debug.h"
 #include "cpu/fpu.h"
+#include "interp/debug.h"
 #include "interp/impl.h"
 #include "mem/code.h"
 
@@ -146,11 +147,7 @@ static int debug_register(struct cpu *c, unsigned encoded, unsigned *n)
 	}
 	if (c->cpl)
 		return fault_gp(c, 0);
-	if (c->dr[7] & DR7_GD) {
-		c->fault = (struct fault){ .vector = VEC_DB, .dr6 = DR6_BD };
-		return ST_FAULT;
-	}
-	return ST_OK;
+	return event_general_detect(c);
 }
 
 HANDLER(do_mov_from_dr)

@@ -97,7 +97,10 @@ static int enable_hypercall_exits(struct vm *vm, u64 which)
 /* Once, or again to the same (api.rst 7.32). */
 static int enable_max_vcpu_id(struct vm *vm, u64 max)
 {
-	if (max > UKVM_MAX_VCPU_ID || (vm->max_vcpu_id && vm->max_vcpu_id != max))
+	/* The first vCPU settles it. */
+	u64 now = vm->nr_vcpus && !vm->max_vcpu_id ? UKVM_MAX_VCPU_ID : vm->max_vcpu_id;
+
+	if (max > UKVM_MAX_VCPU_ID || (now && now != max))
 		return -EINVAL;
 	vm->max_vcpu_id = (u32)max;
 	return 0;

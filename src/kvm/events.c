@@ -35,8 +35,12 @@ int vcpu_interrupt(struct vcpu *v, void *arg)
 
 int vcpu_nmi(struct vcpu *v, void *arg)
 {
+	struct events *e = &v->cpu.ev;
+
 	(void)arg;
-	v->cpu.ev.nmi_pending = true;
+	/* One is remembered while another is being handled (SDM vol. 3, 6.7.1); else the first is taken at once. */
+	if (e->nmi_pending < (e->nmi_masked || e->nmi_injected ? 1 : 2))
+		e->nmi_pending++;
 	cpu_events_changed(&v->cpu);
 	return 0;
 }
@@ -99,7 +103,7 @@ int vcpu_get_vcpu_events(struct vcpu *v, void *arg)
 	k->interrupt.nr = e->intr.vector;
 	k->interrupt.shadow = shadow_to_kvm(e->shadow);
 	k->nmi.injected = e->nmi_injected;
-	k->nmi.pending = e->nmi_pending;
+	k->nmi.pending = e->nmi_pending != 0;
 	k->nmi.masked = e->nmi_masked;
 	k->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
 	if (payloads)
@@ -161,7 +165,7 @@ int vcpu_set_vcpu_events(struct vcpu *v, void *arg)
 		e->shadow = shadow_from_kvm(k->interrupt.shadow);
 	e->nmi_injected = k->nmi.injected;
 	if (k->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-		e->nmi_pending = k->nmi.pending;
+		e->nmi_pending = (u8)min_u64(k->nmi.pending, 2);
 	e->nmi_masked = k->nmi.masked;
 	if (k->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
 		v->triple_fault = k->triple_fault.pending;

@@ -57,28 +57,29 @@ int vcpu_set_regs(struct vcpu *v, void *arg)
 static int translate(struct vcpu *v, void *arg)
 {
 	struct kvm_translation *t = arg;
-	struct cpu *c = &v->cpu;
-	u32 n = c->io.n, cursor = c->io.cursor;
-	struct fault fault = c->fault;
-	struct exit exit = c->exit;
+	struct fault fault = v->cpu.fault; /* a question of the client leaves no trace */
 	struct walk w;
 
-	t->valid = cpu_walk(c, t->linear_address, 0, WALK_NO_CHECK, &w) == ST_OK;
-	t->physical_address = t->valid ? w.gpa : ~0ull;
-	/* A question of the client leaves no trace, also where page tables lie in a device. */
-	c->io.n = n;
-	c->io.cursor = cursor;
-	c->fault = fault;
-	c->exit = exit;
+	if (cpu_walk(&v->cpu, t->linear_address, 0, WALK_NO_CHECK, &w) == ST_OK) {
+		t->valid = 1;
+		t->physical_address = w.gpa;
+	}
+	v->cpu.fault = fault;
 	return 0;
 }
 
-/* The kernel answers 1 and 0 for writeable and usermode, whatever the page tables say, and clients know that. */
+/*
+ * The kernel answers 1 and 0 for writeable and usermode, whatever the page tables say, and clients know that. Page
+ * tables in memory that the client has taken away are as good as none.
+ */
 int vcpu_translate(struct vcpu *v, void *arg)
 {
 	struct kvm_translation *t = arg;
 
+	t->valid = 0;
+	t->physical_address = ~0ull;
 	t->writeable = 1;
 	t->usermode = 0;
-	return vcpu_with_memory(v, translate, t);
+	(void)vcpu_with_memory(v, translate, t);
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cpu/fpu.h"
+#include "cpu/msr.h"
 #include "cpu/tsc.h"
 #include "interp/interp.h"
 #include "kvm/signal.h"
@@ -81,6 +82,16 @@ static int take_sync_regs(struct vcpu *v)
 	return 0;
 }
 
+/*
+ * The specification has kvm_run::apic_base as an input too. Newer kernels ignore it, so clients leave it alone, or clear
+ * all of kvm_run: only another value than was put there, and one that can be, is meant.
+ */
+static void take_apic_base(struct vcpu *v, u64 base)
+{
+	if (base && base != v->apic_base_told && cpu_apic_base_valid(&v->cpu, base))
+		v->cpu.msr.apic_base = base;
+}
+
 static int take_input(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
@@ -94,6 +105,7 @@ static int take_input(struct vcpu *v)
 	if (run->cr8 & ~0xfull)
 		return -EINVAL;
 	v->cpu.cr8 = run->cr8;
+	take_apic_base(v, run->apic_base);
 	return 0;
 }
 
@@ -360,7 +372,7 @@ static void put_output(struct vcpu *v)
 	}
 	run->if_flag = !!(v->cpu.rflags & FL_IF);
 	run->cr8 = v->cpu.cr8;
-	run->apic_base = v->cpu.msr.apic_base;
+	run->apic_base = v->apic_base_told = v->cpu.msr.apic_base;
 	run->ready_for_interrupt_injection = vcpu_ready_for_interrupt(v);
 }
 
@@ -368,6 +380,7 @@ static void put_output(struct vcpu *v)
 
 static int run_until_exit(struct vcpu *v)
 {
+	enum exit_reason why;
 	bool immediate;
 
 	/*
@@ -384,7 +397,9 @@ static int run_until_exit(struct vcpu *v)
 	}
 	if (unlikely(!can_enter(&v->cpu)) && !immediate)
 		return put_fail_entry(v);
-	return put_exit(v, run_engine(v));
+	why = run_engine(v);
+	/* Nothing ran: what kvm_run tells is still the exit before, and clients look at it after they completed that. */
+	return immediate && why == EXIT_INTR ? -EINTR : put_exit(v, why);
 }
 
 static int run_once(struct vcpu *v)

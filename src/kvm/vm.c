@@ -103,7 +103,7 @@ static void set_bsp(struct vcpu *v)
 		v->cpu.msr.apic_base |= APIC_BASE_BSP;
 	else
 		v->cpu.msr.apic_base &= ~APIC_BASE_BSP;
-	v->run->apic_base = v->cpu.msr.apic_base;
+	v->run->apic_base = v->apic_base_told = v->cpu.msr.apic_base;
 }
 
 /* As in /proc: the kernel says anon_inode:kvm-vcpu:N. */

@@ -44,6 +44,7 @@ struct vcpu {
 	u64 sigmask;              /* KVM_SET_SIGNAL_MASK: blocked while running */
 	u32 running;              /* futex: not 0 while it uses cpu.map and vm->io; see vm_rest() */
 	u64 thread;               /* of which thread that is: the value of %fs */
+	u64 apic_base_told;       /* what kvm_run::apic_base was when the client last got to see it */
 	bool ring_shared;         /* the client's mapping shows the VM's coalesced MMIO ring; iobus.c */
 	struct kvm_guest_debug debug;
 	bool pvclock_stopped;     /* KVM_KVMCLOCK_CTRL: tell the guest with the next update */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Memory-mapped I/O. An instruction that touches a device of the client runs once more for each answer, and finds the
- * earlier answers in cpu::io (design rule 4). Entries are matched by what they are, not only by their place: a page
- * walk that had to ask may be a TLB hit the next time.
+ * earlier answers in cpu::io (design rule 4). Entries are matched by what they are, not only by their place: slots may
+ * have changed meanwhile.
  */
 #include <string.h>
 

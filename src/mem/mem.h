@@ -170,7 +170,12 @@ void *mem_span(struct cpu *c, unsigned seg, u64 ea, enum mem_access how, u64 *fo
 int mem_read_sys(struct cpu *c, u64 lin, void *out, unsigned size);
 int mem_write_sys(struct cpu *c, u64 lin, const void *in, unsigned size);
 
-/* Guest-physical access by the CPU itself (page walks, SMM, PV structures). Marks dirty pages, may ST_EXIT. */
+/*
+ * An entry of a paging structure, which does not cross a page. False: there is no memory, and the entry counts as not
+ * present, as in the kernel's KVM: a client is asked for what instructions access, and has no answer for a page walk.
+ */
+bool phys_read_table(struct cpu *c, u64 gpa, void *out, unsigned size);
+/* Guest-physical access by the CPU itself (SMM, PV structures). Marks dirty pages, may ST_EXIT. */
 int phys_read(struct cpu *c, u64 gpa, void *out, unsigned size);
 int phys_write(struct cpu *c, u64 gpa, const void *in, unsigned size);
 /* Sets bits in the 4- or 8-byte page-table entry at gpa if it still is old; *now is what was there. */

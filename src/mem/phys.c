@@ -40,6 +40,17 @@ int phys_read(struct cpu *c, u64 gpa, void *out, unsigned size)
 	return ST_OK;
 }
 
+bool phys_read_table(struct cpu *c, u64 gpa, void *out, unsigned size)
+{
+	u64 off;
+	const struct memslot *s = map_find(c->map, gpa, &off);
+
+	if (!s)
+		return false;
+	guest_copy(out, s->hva + off, size);
+	return true;
+}
+
 int phys_write(struct cpu *c, u64 gpa, const void *in, unsigned size)
 {
 	u64 off;

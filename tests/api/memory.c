@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Memory slots: spec 4.2, 4.6, 4.8, KVM_SET_USER_MEMORY_REGION. */
+#include <pthread.h>
 #include <ukvm/abi.h>
 
 #include "api.h"
@@ -116,6 +117,69 @@ TEST(truncated_memory_is_efault)
 	OK(ftruncate(fd, 0));
 	poke(&m, 2 * MIB + 5);
 	FAILS(ioctl(m.vcpu, KVM_RUN, 0), EFAULT);
+}
+
+/* ... also when code is fetched from there, or the page tables are there. */
+TEST(lost_code_and_page_tables)
+{
+	struct machine m = machine_new(MIB);
+	u8 *mem = anon(MIB);
+	struct kvm_translation t = { .linear_address = 0x1000 };
+	struct kvm_sregs s;
+
+	OK(set_slot(m.vm, 1, 0, 2 * MIB, MIB, mem));
+	OK(munmap(mem, MIB));
+	start_prot(&m, 2 * MIB);
+	FAILS(ioctl(m.vcpu, KVM_RUN, 0), EFAULT);
+	CHECK_EQ(get_regs(&m).rip, 2 * MIB);
+	start_long(&m, 0x1000);
+	s = get_sregs(&m);
+	s.cr3 = 2 * MIB;
+	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
+	FAILS(ioctl(m.vcpu, KVM_RUN, 0), EFAULT);
+	CHECK_EQ(get_regs(&m).rip, 0x1000);
+	/* A question about them is answered. */
+	OK(ioctl(m.vcpu, KVM_TRANSLATE, &t));
+	CHECK_EQ(t.valid, 0);
+}
+
+/* Page tables where no memory is are none: the page fault ends in a triple fault, and no client is asked. */
+TEST(page_tables_nowhere)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_sregs s;
+
+	start_long(&m, 0x1000);
+	s = get_sregs(&m);
+	s.cr3 = 16 * MIB;
+	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
+	OK(ioctl(m.vcpu, KVM_RUN, 0));
+	CHECK(m.run->exit_reason == KVM_EXIT_SHUTDOWN || m.run->exit_reason == KVM_EXIT_INTERNAL_ERROR);
+}
+
+/* The same when all memory goes away while the vCPU runs. */
+static void *keep_running(void *arg)
+{
+	struct machine *m = arg;
+
+	OK(ioctl(m->vcpu, KVM_RUN, 0));
+	return NULL;
+}
+
+TEST(all_slots_go_while_running)
+{
+	struct machine m = machine_new(MIB);
+	pthread_t t;
+
+	CODE(&m, 0x1000, 0xff, 0x07, 0xeb, 0xfc); /* inc dword [rdi]; jmp -4 */
+	start_long(&m, 0x1000);
+	set_regs(&m, (struct kvm_regs){ .rip = 0x1000, .rflags = 2, .rdi = 0x20000 });
+	OK(pthread_create(&t, NULL, keep_running, &m));
+	while (!*(volatile u32 *)(m.mem + 0x20000))
+		usleep(1000);
+	OK(set_slot(m.vm, 0, 0, 0, 0, NULL));
+	OK(pthread_join(t, NULL));
+	CHECK(m.run->exit_reason == KVM_EXIT_SHUTDOWN || m.run->exit_reason == KVM_EXIT_INTERNAL_ERROR);
 }
 
 /* ---- what Linux has removed since 2.6.22 ---- */

@@ -68,6 +68,21 @@ TEST(immediate_exit)
 	FAILS(ioctl(m.vcpu, KVM_RUN, 0), EINTR);
 }
 
+/* Clients complete an exit with immediate_exit, and look at what the exit was afterwards. */
+TEST(immediate_exit_keeps_the_exit)
+{
+	struct machine m = machine_new(MIB);
+
+	CODE(&m, 0x1000, 0xe6, 0x10, 0xf4); /* out 0x10, al; hlt */
+	start_real(&m, 0x1000);
+	run_until(&m, KVM_EXIT_IO);
+	m.run->immediate_exit = 1;
+	FAILS(ioctl(m.vcpu, KVM_RUN, 0), EINTR);
+	CHECK_EQ(m.run->exit_reason, KVM_EXIT_IO);
+	CHECK_EQ(m.run->io.port, 0x10);
+	CHECK_EQ(get_regs(&m).rip, 0x1002);
+}
+
 TEST(signal_mask_unblocks_inside_only)
 {
 	struct machine m;

@@ -226,6 +226,7 @@ static void test_enable_cap(void **state)
 {
 	struct vm_fds f = make_vm();
 	struct kvm_enable_cap k = { .cap = KVM_CAP_EXCEPTION_PAYLOAD, .flags = 1 };
+	int vm;
 
 	(void)state;
 	assert_int_equal(enable(f.vm, KVM_CAP_EXCEPTION_PAYLOAD, 1), 0);
@@ -238,10 +239,13 @@ static void test_enable_cap(void **state)
 	assert_int_equal(enable(f.vm, KVM_CAP_EXIT_HYPERCALL,
 				ukvm_ioctl(f.vm, KVM_CHECK_EXTENSION, KVM_CAP_EXIT_HYPERCALL)),
 			 0);
-	/* vCPU ids can be limited once. */
-	assert_int_equal(enable(f.vm, KVM_CAP_MAX_VCPU_ID, 4), 0);
-	assert_errno(enable(f.vm, KVM_CAP_MAX_VCPU_ID, 5), EINVAL);
-	assert_errno(ukvm_ioctl(f.vm, KVM_CREATE_VCPU, 4), EINVAL);
+	/* vCPU ids can be limited once, and not after the first vCPU. */
+	assert_errno(enable(f.vm, KVM_CAP_MAX_VCPU_ID, 4), EINVAL);
+	vm = ukvm_ioctl(f.sys, KVM_CREATE_VM, 0);
+	assert_int_equal(enable(vm, KVM_CAP_MAX_VCPU_ID, 4), 0);
+	assert_errno(enable(vm, KVM_CAP_MAX_VCPU_ID, 5), EINVAL);
+	assert_errno(ukvm_ioctl(vm, KVM_CREATE_VCPU, 4), EINVAL);
+	ukvm_close(vm);
 	drop_vm(f);
 }
 
