@@ -99,8 +99,10 @@ static u64 lines_of(unsigned at, unsigned len)
 	return BIT64(at >> CODE_LINE_SHIFT) | BIT64((at + len - 1) >> CODE_LINE_SHIFT);
 }
 
-/* Decodes from off to the end of the straight line, of the page, or of the array, or up to a hot line. Returns the number
- * of instructions; 0 with *error if the first one cannot be decoded within this page, or must not be cached. */
+/*
+ * Decodes from off to the end of the straight line, of the page, or of the array, or up to a hot line. Returns the
+ * number of instructions; 0 with *error if the first one cannot be decoded within this page, or must not be cached.
+ */
 static unsigned decode_run(struct cpu *c, struct code_page *p, unsigned off, struct insn *insn, unsigned *bytes,
 			   int *error)
 {

@@ -179,8 +179,8 @@ static u64 lines_of(unsigned off, unsigned bytes)
 }
 
 /*
- * The block that executes right now may be this one: its instructions stay where they are until the next flush, and each
- * sends the run loop back to look the code up anew. Jumps that lead to it find it on a page of no epoch.
+ * The block that executes right now may be this one: its instructions stay where they are until the next flush, and
+ * each sends the run loop back to look the code up anew. Jumps that lead to it find it on a page of no epoch.
  */
 static void block_drop(struct code_cache *code, struct block *b)
 {

@@ -90,7 +90,7 @@ struct code_page *code_page_find(const struct code_cache *code, const u8 *host);
 struct code_page *code_page_get(struct cpu *c, u8 *host);
 /* Before code of the page is cached: takes its write tags away. */
 void code_page_protect(struct cpu *c, struct code_page *p);
-/* An instruction of a hot line was decoded. What was hot once need not stay so: after many of them caching starts anew. */
+/* An instruction of a hot line was decoded. What was hot need not stay so: after many of them caching starts anew. */
 void code_page_cool(struct code_page *p);
 /* Compares the page with memory if that is due; drops the blocks that are stale. */
 void code_page_validate(struct cpu *c, struct code_page *p);
