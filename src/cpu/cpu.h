@@ -274,6 +274,8 @@ struct cpu {
 	const struct insn *cur;    /* the instruction that executes */
 	u64 lin_mask;       /* ~0 in 64-bit mode, 0xffffffff else */
 	u64 work;           /* done since the last stats_fold() */
+	u64 code_base;      /* linear address = RIP + this, with lin_mask */
+	u32 host_mxcsr;     /* within interp_run(): the host's own; 0: to be asked */
 	struct seg seg[NR_SEG_ALL];
 
 	/* Derived from the registers by cpu_update_mode(). */

@@ -156,6 +156,7 @@ void cpu_update_mode(struct cpu *c)
 	c->tlb_cur = current_tlb(c);
 	c->fpu_trap = fpu_trap_bits(c->cr0, c->cr4, c->fpu.xcr0);
 	c->code_key = current_code_key(c);
+	c->code_base = c->mode == CPU_LONG ? 0 : c->seg[SEG_CS].base;
 	update_segs(c);
 }
 

@@ -12,7 +12,7 @@ u64 block_work(const struct insn *insn, unsigned n);
 
 static inline u64 code_linear(const struct cpu *c)
 {
-	return (c->seg[c->mode == CPU_LONG ? SEG_FLAT : SEG_CS].base + c->gpr[R_RIP]) & c->lin_mask;
+	return (c->code_base + c->gpr[R_RIP]) & c->lin_mask;
 }
 
 static inline struct jump_entry *jump_slot(const struct cpu *c, u64 lin)
@@ -28,13 +28,11 @@ static inline __attribute__((always_inline)) int block_lookup(struct cpu *c, str
 	u64 lin = code_linear(c);
 	const struct jump_entry *j = jump_slot(c, lin);
 
-	if (likely(j->lin == lin && j->stamp == c->code->stamp && j->key == c->code_key)) {
-		u64 end = c->seg[c->mode == CPU_LONG ? SEG_FLAT : SEG_CS].rd_end;
-
-		if (likely(j->block->page->epoch == c->code->epoch && c->gpr[R_RIP] + j->block->bytes <= end)) {
-			*b = j->block;
-			return ST_OK;
-		}
+	/* Limits are part of the key. A RIP that has run over the end of 32 bits is still to be cut off. */
+	if (likely(j->lin == lin && j->stamp == c->code->stamp && j->key == c->code_key &&
+		   j->block->page->epoch == c->code->epoch && !(c->gpr[R_RIP] & ~c->lin_mask))) {
+		*b = j->block;
+		return ST_OK;
 	}
 	return block_lookup_slow(c, b);
 }

@@ -49,6 +49,7 @@ static void rewind_rip(struct cpu *c, const struct insn *i)
 
 void interp_unwind(struct cpu *c)
 {
+	c->host_mxcsr = 0;
 	if (c->cur)
 		rewind_rip(c, c->cur);
 	c->cur = NULL;
@@ -225,8 +226,11 @@ static enum exit_reason run(struct cpu *c)
 
 enum exit_reason interp_run(struct cpu *c)
 {
-	enum exit_reason why = run(c);
+	enum exit_reason why;
 
+	asm volatile("stmxcsr %0" : "=m"(c->host_mxcsr));
+	why = run(c);
+	c->host_mxcsr = 0;
 	stats_fold(c);
 	return why;
 }

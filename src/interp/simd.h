@@ -113,18 +113,22 @@ struct simd_env {
  * Executes the text of an instruction that can raise exceptions under the guest's MXCSR. If the host's differs from it
  * in nothing but sticky flags that the guest has already, it serves as it is, and the flags may stay: they are ORed to
  * the guest's again each time, and fpu_host_leave() makes the client's of them. Else it is replaced for the moment.
+ * As STMXCSR waits for all that comes before it, the run loop knows what the host's is (cpu::host_mxcsr).
  * outs and ins are operands, in SIMD_OPERANDS() if they are several. General registers in outs need an "&": the address
  * of an operand for MXCSR may be in one.
  */
 #define SIMD_OPERANDS(...) __VA_ARGS__
 #define SIMD_RUN(c, e, text, outs, ins)                                                                                \
 	do {                                                                                                           \
-		if (likely(simd_enter(c, e)))                                                                          \
+		if (likely(simd_enter(c, e))) {                                                                        \
 			asm volatile(text "\n\tstmxcsr %[env_out]" : outs, [env_out] "=m"((e)->out) : ins);            \
-		else                                                                                                   \
+			if (likely((c)->host_mxcsr))                                                                   \
+				(c)->host_mxcsr = (e)->out;                                                            \
+		} else {                                                                                               \
 			asm volatile("ldmxcsr %[env_in]\n\t" text "\n\tstmxcsr %[env_out]\n\tldmxcsr %[env_host]"      \
 				     : outs, [env_out] "=&m"((e)->out)                                                 \
 				     : [env_host] "m"((e)->host), [env_in] "m"((e)->in), ins);                         \
+		}                                                                                                      \
 	} while (0)
 
 /* What the result of an instruction may hold that an unmasked underflow exception is for. */
@@ -152,7 +156,9 @@ INLINE bool simd_enter(const struct cpu *c, struct simd_env *e)
 {
 	u32 guest = c->fpu.mxcsr;
 
-	asm volatile("stmxcsr %0" : "=m"(e->host));
+	e->host = c->host_mxcsr;
+	if (unlikely(!e->host))
+		asm volatile("stmxcsr %0" : "=m"(e->host));
 	if (likely(simd_masked(c) && !((e->host ^ guest) & ~MXCSR_FLAGS) && !(e->host & ~guest)))
 		return true;
 	e->in = simd_masked(c) ? guest : simd_enter_unmasked(c);
