@@ -620,7 +620,7 @@ static int call_far_m(struct cpu *c, const struct insn *i)
 	u16 sel;
 	int st = far_pointer_read(c, i, &sel, &off);
 
-	return st ? st : far_call(c, sel, off, i->size);
+	return st ? st : far_call(c, sel, off, far_pointer_size(c, i));
 }
 const struct impl impl_call_far_m = { .any = call_far_m };
 
@@ -630,7 +630,7 @@ static int jmp_far_m(struct cpu *c, const struct insn *i)
 	u16 sel;
 	int st = far_pointer_read(c, i, &sel, &off);
 
-	return st ? st : far_jump(c, sel, off, i->size);
+	return st ? st : far_jump(c, sel, off, far_pointer_size(c, i));
 }
 const struct impl impl_jmp_far_m = { .any = jmp_far_m };
 

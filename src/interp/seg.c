@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Segment registers: descriptors, their checks, and the instructions that load or ask for them. */
+#include "cpu/cpuid.h"
 #include "interp/desc.h"
 
 /* ---- descriptors ---- */
@@ -267,10 +268,15 @@ static int pop_sreg(struct cpu *c, const struct insn *i)
 }
 const struct impl impl_pop_sreg = { .any = pop_sreg };
 
+unsigned far_pointer_size(const struct cpu *c, const struct insn *i)
+{
+	return i->size == SZ_64 && cpu_has(c, FEAT_AMD) ? SZ_32 : i->size;
+}
+
 int far_pointer_read(struct cpu *c, const struct insn *i, u16 *sel, u64 *off)
 {
 	static const u64 mask[] = { [SZ_16] = 0xffff, [SZ_32] = 0xffffffff, [SZ_64] = ~0ull };
-	unsigned size = size_bytes(i->size);
+	unsigned size = size_bytes(far_pointer_size(c, i));
 	u64 ea = insn_ea(c, i);
 	int st;
 
@@ -288,7 +294,7 @@ static int load_far_pointer(struct cpu *c, const struct insn *i, unsigned s)
 	if (!st)
 		st = seg_load(c, s, sel);
 	if (!st)
-		reg_write(c, i->dst, i->size, off);
+		reg_write(c, i->dst, far_pointer_size(c, i), off);
 	return st;
 }
 
@@ -424,7 +430,8 @@ static int ask(struct cpu *c, const struct insn *i, u32 system_types, bool limit
 		found = system_types & BIT(desc_type(&d));
 	if (!found || !visible(c, sel, &d))
 		return answer(c, false);
-	reg_write(c, i->dst, i->size, limit ? desc_limit(&d) : (d.raw >> 32) & (i->size == SZ_16 ? 0xff00 : 0xf0ff00));
+	/* Bits 19:16 are undefined (SDM vol. 2, LAR); CPUs show those of the limit. */
+	reg_write(c, i->dst, i->size, limit ? desc_limit(&d) : (d.raw >> 32) & (i->size == SZ_16 ? 0xff00 : 0xffff00));
 	return answer(c, true);
 }
 

@@ -224,11 +224,8 @@ int simd_masked_store(struct cpu *c, const struct insn *i, const u8 *data, const
 {
 	static const u64 wrap[4] = { 0, 0xffff, 0xffffffff, ~0ull };
 	u64 ea = c->gpr[RDI];
-	int st = ST_OK;
+	int st = mem_probe_masked(c, i->seg, ea & wrap[i->asize], bytes);
 
-	for (unsigned k = 0; k < bytes && !st; k++)
-		if (mask[k] & 0x80)
-			st = mem_probe(c, i->seg, (ea + k) & wrap[i->asize], 1, MEM_WRITE);
 	for (unsigned k = 0; k < bytes && !st; k++)
 		if (mask[k] & 0x80)
 			st = mem_write(c, i->seg, (ea + k) & wrap[i->asize], data + k, 1);

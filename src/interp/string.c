@@ -380,5 +380,18 @@ STRING(stos, false);
 STRING(lods, false);
 STRING(scas, true);
 STRING(cmps, true);
-STRING(ins, false);
-STRING(outs, false);
+
+/* The port is checked even if the count is 0. */
+INLINE int port_repeat(struct cpu *c, const struct insn *i, unsigned size, string_step step, bool compare)
+{
+	int st = port_check(c, REG16(c, RDX * 8), 1u << size);
+
+	return unlikely(st) ? st : string_repeat(c, i, size, step, compare);
+}
+
+#define PORT_STRING(name)											       \
+	STAMP(name, NONE, port_repeat, name##_step, false)							       \
+	IMPL_TABLE(name, ROW(name, NONE))
+
+PORT_STRING(ins);
+PORT_STRING(outs);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* x87 arithmetic, comparisons, transcendental functions; and the exact path of x87.h. */
+#include "cpu/cpuid.h"
 #include "interp/x87.h"
 
 const u16 x87_host_cw = FCW_INIT;
@@ -132,6 +133,12 @@ INLINE int with_memory(struct cpu *c, const struct insn *i, unsigned bytes, cons
 	return ST_OK;
 }
 
+/* What FCOMI and relatives define of C0-C3: Intel's CPUs clear C1 (SDM vol. 2, FCOMI), AMD's leave it. */
+INLINE u16 fcomi_cc(const struct cpu *c)
+{
+	return cpu_has(c, FEAT_AMD) ? 0 : FSW_C1;
+}
+
 /* ST(0) compared with ST(src). */
 INLINE int compare_reg(struct cpu *c, const struct insn *i, unsigned src, const struct x87_core *core, unsigned pops,
 		       u8 *eflags)
@@ -145,7 +152,7 @@ INLINE int compare_reg(struct cpu *c, const struct insn *i, unsigned src, const 
 	a = x87_reg(f, 0);
 	b = x87_reg(f, src);
 	if (x87_is_fast(f, BIT(a) | BIT(b), 0))
-		x87_merge(f, x87_fast(f, core, f->st[a], f->st[b], eflags), eflags ? FSW_C1 : FSW_CC);
+		x87_merge(f, x87_fast(f, core, f->st[a], f->st[b], eflags), eflags ? fcomi_cc(c) : FSW_CC);
 	else if (x87_exact(f, core, a, b, eflags) & X87_PRE_FAULTS)
 		return ST_OK;
 	while (pops--)

@@ -109,7 +109,7 @@ INLINE void x87_note(struct cpu *c, const struct insn *i)
 	f->fop = (i->opcode & 7) << 8 | i->modrm;
 	if (i->flags & INSN_MEM) {
 		f->fdp = insn_ea(c, i);
-		f->fds = c->seg[i->seg].sel;
+		f->fds = c->seg[i->seg == SEG_FLAT ? SEG_DS : i->seg == SEG_FLAT_SS ? SEG_SS : i->seg].sel;
 	}
 }
 

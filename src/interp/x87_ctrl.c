@@ -80,6 +80,31 @@ HANDLER(do_fwait)
 }
 IMPL_ANY(fwait, do_fwait);
 
+/* Environments and images are words or double words to an alignment check (SDM vol. 3, table 6-7). */
+static int check_image(struct cpu *c, const struct insn *i, u64 ea, unsigned size, enum mem_access how)
+{
+	u64 lin;
+	int st = seg_check(c, i->seg, ea, size, how, &lin);
+
+	return st ? st : mem_check_alignment(c, i->seg, ea, i->size == SZ_16 ? 2 : 4);
+}
+
+static int read_image(struct cpu *c, const struct insn *i, void *image, unsigned size)
+{
+	u64 ea = insn_ea(c, i);
+	int st = check_image(c, i, ea, size, MEM_READ);
+
+	return unlikely(st) ? st : mem_read_bulk(c, i->seg, ea, image, size);
+}
+
+static int write_image(struct cpu *c, const struct insn *i, const void *image, unsigned size)
+{
+	u64 ea = insn_ea(c, i);
+	int st = check_image(c, i, ea, size, MEM_WRITE);
+
+	return unlikely(st) ? st : mem_write_bulk(c, i->seg, ea, image, size);
+}
+
 HANDLER(do_fnstenv)
 {
 	enum env_format fmt = env_format(c, i);
@@ -89,7 +114,7 @@ HANDLER(do_fnstenv)
 	if (x87_nowait(c))
 		return ST_FAULT;
 	fpu_to_env(&c->fpu, env, fmt);
-	st = mem_write_bulk(c, i->seg, insn_ea(c, i), env, fpu_env_size(fmt));
+	st = write_image(c, i, env, fpu_env_size(fmt));
 	if (unlikely(st))
 		return st;
 	c->fpu.fcw |= FCW_MASKS;
@@ -106,7 +131,7 @@ HANDLER(do_fldenv)
 
 	if (x87_begin(c))
 		return ST_FAULT;
-	st = mem_read_bulk(c, i->seg, insn_ea(c, i), env, fpu_env_size(fmt));
+	st = read_image(c, i, env, fpu_env_size(fmt));
 	if (unlikely(st))
 		return st;
 	fpu_from_env(&c->fpu, env, fmt);
@@ -123,7 +148,7 @@ HANDLER(do_fnsave)
 	if (x87_nowait(c))
 		return ST_FAULT;
 	fpu_to_fsave(&c->fpu, image, fmt);
-	st = mem_write_bulk(c, i->seg, insn_ea(c, i), image, fpu_env_size(fmt) + 80);
+	st = write_image(c, i, image, fpu_env_size(fmt) + 80);
 	if (unlikely(st))
 		return st;
 	fpu_finit(&c->fpu);
@@ -139,7 +164,7 @@ HANDLER(do_frstor)
 
 	if (x87_begin(c))
 		return ST_FAULT;
-	st = mem_read_bulk(c, i->seg, insn_ea(c, i), image, fpu_env_size(fmt) + 80);
+	st = read_image(c, i, image, fpu_env_size(fmt) + 80);
 	if (unlikely(st))
 		return st;
 	fpu_from_fsave(&c->fpu, image, fmt);

@@ -129,11 +129,11 @@ INLINE int store(struct cpu *c, const struct insn *i, unsigned bytes, const stru
 		x87_exact_run(f, core, a, x87_reg(f, 1), m, &im);
 		stored = !(im.fsw & ~f->fcw & STORE_FAULTS);
 	}
-	if (stored) {
-		st = mem_write(c, i->seg, insn_ea(c, i), m, bytes);
-		if (unlikely(st))
-			return st;
-	}
+	/* The operand must be writable even if nothing is written. */
+	st = stored ? mem_write(c, i->seg, insn_ea(c, i), m, bytes) :
+		      mem_probe(c, i->seg, insn_ea(c, i), bytes, MEM_WRITE);
+	if (unlikely(st))
+		return st;
 	x87_note(c, i);
 	if (fast)
 		x87_merge(f, sw, FSW_C1);
@@ -333,9 +333,14 @@ HANDLER(do_fstpnce)
 }
 IMPL_ANY(fstpnce, do_fstpnce);
 
-/* FNOP, a waiting instruction, and FNENI, FNDISI, FNSETPM of the 8087 and 80287, which are not. */
+/* FNOP, which waits and is not a control instruction, and FNENI, FNDISI, FNSETPM of the 8087 and 80287, which are. */
 HANDLER(do_fnop)
 {
-	return i->modrm == 0xd0 ? x87_begin(c) : fpu_check(c, FPU_TRAP_X87);
+	if (i->modrm != 0xd0)
+		return fpu_check(c, FPU_TRAP_X87);
+	if (x87_begin(c))
+		return ST_FAULT;
+	x87_note(c, i);
+	return ST_OK;
 }
 IMPL_ANY(fnop, do_fnop);

@@ -22,6 +22,18 @@ static bool misaligned(const struct cpu *c, const struct insn *i, u64 ea, unsign
 	return (c->seg[i->seg].base + ea) & (to - 1);
 }
 
+/* #GP, or #AC where that is enabled and even a double word would not be aligned (SDM vol. 2, FXSAVE). */
+static int fx_check_aligned(struct cpu *c, const struct insn *i, u64 ea)
+{
+	u64 lin;
+
+	if (likely(!misaligned(c, i, ea, 16)))
+		return ST_OK;
+	if (seg_check(c, i->seg, ea, FXSAVE_SIZE, MEM_READ, &lin))
+		return ST_FAULT;
+	return mem_check_alignment(c, i->seg, ea, 4) ? ST_FAULT : fault_gp(c, 0);
+}
+
 /* Without CR4.OSFXSR the XMM registers are left out, but MXCSR is not. */
 INLINE unsigned fx_regs(const struct cpu *c, const struct insn *i)
 {
@@ -37,8 +49,8 @@ HANDLER(do_fxsave)
 
 	if (fpu_check(c, FPU_TRAP_X87))
 		return ST_FAULT;
-	if (misaligned(c, i, ea, 16))
-		return fault_gp(c, 0);
+	if (fx_check_aligned(c, i, ea))
+		return ST_FAULT;
 	fx_put_x87(&c->fpu, area, fx_format(i));
 	fx_put_mxcsr(&c->fpu, area);
 	fx_put_xmm(&c->fpu, area, regs);
@@ -56,9 +68,12 @@ HANDLER(do_fxrstor)
 
 	if (fpu_check(c, FPU_TRAP_X87))
 		return ST_FAULT;
-	if (misaligned(c, i, ea, 16))
-		return fault_gp(c, 0);
-	st = mem_read_bulk(c, i->seg, ea, area, size);
+	if (fx_check_aligned(c, i, ea))
+		return ST_FAULT;
+	/* The whole area has to be there, also what is not looked at. */
+	st = mem_probe(c, i->seg, ea, FXSAVE_SIZE, MEM_READ);
+	if (!st)
+		st = mem_read_bulk(c, i->seg, ea, area, size);
 	if (unlikely(st))
 		return st;
 	memcpy(&mxcsr, area + 24, 4);

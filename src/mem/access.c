@@ -70,21 +70,43 @@ static int span_write(struct cpu *c, const struct span *sp, const void *in)
 	return ST_OK;
 }
 
+/* SDM vol. 3, table 6-7. Vectors are not in it; CPUs want 16 bytes, also of YMM registers. */
+static unsigned natural_alignment(size_t size)
+{
+	switch (size) {
+	case 2:
+	case 4:
+	case 8:
+	case 16:
+		return (unsigned)size;
+	case 10:
+		return 8;
+	case 32:
+	case 64:
+		return 16;
+	default:
+		return 1;
+	}
+}
+
 /* #AC(0): CPL 3 with CR0.AM and EFLAGS.AC (SDM vol. 3, 6.15). */
-static int alignment_check(struct cpu *c, u64 lin, unsigned size)
+static int alignment_check(struct cpu *c, u64 lin, unsigned alignment)
 {
 	if (likely(!(c->rflags & FL_AC) || c->cpl != 3 || !(c->cr0 & CR0_AM)))
 		return ST_OK;
-	if (size > 1 && size <= 8 && (lin & (size - 1)))
-		return fault_err(c, VEC_AC, 0);
-	return ST_OK;
+	return lin & (alignment - 1) ? fault_err(c, VEC_AC, 0) : ST_OK;
 }
 
-static int lin_prepare(struct cpu *c, unsigned seg, u64 ea, unsigned size, enum mem_access how, u64 *lin)
+int mem_check_alignment(struct cpu *c, unsigned seg, u64 ea, unsigned alignment)
+{
+	return alignment_check(c, c->seg[seg].base + ea, alignment);
+}
+
+static int lin_prepare(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how, u64 *lin)
 {
 	int st = seg_check(c, seg, ea, size, how, lin);
 
-	return st ? st : alignment_check(c, *lin, size);
+	return st ? st : alignment_check(c, *lin, natural_alignment(size));
 }
 
 int mem_read_slow(struct cpu *c, unsigned seg, u64 ea, void *out, unsigned size)
@@ -225,10 +247,9 @@ int mem_write_bulk(struct cpu *c, unsigned seg, u64 ea, const void *in, size_t s
 	return st ? st : bulk(c, seg, ea, from, size, MEM_WRITE);
 }
 
-int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how)
+static int probe_pages(struct cpu *c, u64 lin, size_t size, enum mem_access how)
 {
-	u64 lin;
-	int st = seg_check(c, seg, ea, size, how, &lin);
+	int st = ST_OK;
 
 	while (!st && size) {
 		unsigned part = part_in_page(lin, (unsigned)min_u64(size, PAGE_SIZE));
@@ -243,6 +264,24 @@ int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access 
 		size -= part;
 	}
 	return st;
+}
+
+int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how)
+{
+	u64 lin;
+	int st = lin_prepare(c, seg, ea, size, how, &lin);
+
+	return st ? st : probe_pages(c, lin, size, how);
+}
+
+int mem_probe_masked(struct cpu *c, unsigned seg, u64 ea, size_t size)
+{
+	u64 lin;
+	int st = seg_check(c, seg, ea, size, MEM_WRITE, &lin);
+
+	if (!st)
+		st = alignment_check(c, lin, 8);
+	return st ? st : probe_pages(c, lin, size, MEM_WRITE);
 }
 
 void *mem_span(struct cpu *c, unsigned seg, u64 ea, enum mem_access how, u64 *forward, u64 *backward)

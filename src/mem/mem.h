@@ -159,6 +159,15 @@ int mem_write_bulk(struct cpu *c, unsigned seg, u64 ea, const void *in, size_t s
 int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how);
 
 /*
+ * The same for a masked store: all of the operand is checked, also where nothing will be stored (SDM vol. 2, MASKMOVDQU,
+ * leaves that to the CPU), and an alignment to 8 bytes.
+ */
+int mem_probe_masked(struct cpu *c, unsigned seg, u64 ea, size_t size);
+
+/* Where #AC is possible now: ST_OK if seg:ea is aligned so. Accesses of one element check that by themselves. */
+int mem_check_alignment(struct cpu *c, unsigned seg, u64 ea, unsigned alignment);
+
+/*
  * For string instructions: the host address of seg:ea if it is ordinary memory that may be accessed so, with *left the
  * bytes until the end of the page (forward) or from its start (backward), limits included; else NULL (then use
  * mem_read / mem_write by elements, which fault or exit as they must).
