@@ -54,6 +54,10 @@ SECONDS ?= 60
 fuzz: setup-fuzz
 	@scripts/fuzz $(TARGET) $(SECONDS) $(ARGS)
 
+# The bare CPU as the oracle of the engine, for ever or until ctrl-C: make fuzz-insn ARGS="--row imul --seed 7"
+fuzz-insn: all
+	@$(BUILD)/tests/insn/insn --seconds 0 --seed $$(date +%s) $(ARGS)
+
 docs: all
 	@scripts/api-docs $(BUILD)/ukvm >docs/api.md.new && mv docs/api.md.new docs/api.md
 
@@ -73,4 +77,4 @@ lint: setup-lint
 clean:
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
-.PHONY: all demo check check-long bench check-host-kvm asan tsan fuzz docs install fmt lint clean
+.PHONY: all demo check check-long bench check-host-kvm asan tsan fuzz fuzz-insn docs install fmt lint clean

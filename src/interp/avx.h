@@ -133,4 +133,18 @@ INLINE unsigned avx_bytes(bool wide)
 		st_;                                                                                                   \
 	})
 
+/* VMASKMOV and gathers access memory without alignment checks (SDM vol. 2): between these two there are none. */
+INLINE u64 avx_suspend_ac(struct cpu *c)
+{
+	u64 ac = c->rflags & FL_AC;
+
+	c->rflags &= ~FL_AC;
+	return ac;
+}
+
+INLINE void avx_resume_ac(struct cpu *c, u64 ac)
+{
+	c->rflags |= ac;
+}
+
 #endif

@@ -186,17 +186,23 @@ AVX_ONLY_128(vdppd)
 
 AVX_INLINE int vcvtps2ph_avx(struct cpu *c, const struct insn *i, bool wide)
 {
+	u32 mxcsr = c->fpu.mxcsr;
 	const void *p = c;
 	struct simd_env e;
 	v256 d;
+	int st;
 
 	if (avx_begin(c))
 		return ST_FAULT;
 	FP_SWITCH_BY_LENGTH(7, CASES_8(PH_X, 0), CASES_8(PH_Y, 0));
 	if (AVX_LEAVE(c, &e, d, RES_PH, wide))
 		return ST_FAULT;
-	if (i->flags & INSN_MEM)
-		return mem_write(c, i->seg, insn_ea(c, i), &d, wide ? 16 : 8);
+	if (i->flags & INSN_MEM) {
+		st = mem_write(c, i->seg, insn_ea(c, i), &d, wide ? 16 : 8);
+		if (unlikely(st))
+			c->fpu.mxcsr = mxcsr;
+		return st;
+	}
 	YMM(c, i->dst) = d;
 	return ST_OK;
 }

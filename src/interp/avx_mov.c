@@ -266,6 +266,15 @@ static int masked_store_slow(struct cpu *c, const struct insn *i, unsigned bytes
 	return st;
 }
 
+static int masked_slow(struct cpu *c, const struct insn *i, unsigned bytes, unsigned size, bool store)
+{
+	u64 ac = avx_suspend_ac(c);
+	int st = store ? masked_store_slow(c, i, bytes, size) : masked_load_slow(c, i, bytes, size);
+
+	avx_resume_ac(c, ac);
+	return st;
+}
+
 /* Load: dst, mask src, memory. Store: memory, mask src, src2. text is of an instruction with that size of elements. */
 #define AVX_MASKMOV(op, size, text)                                                                                    \
 	AVX_INLINE int op##_avx(struct cpu *c, const struct insn *i, bool wide)                                        \
@@ -278,8 +287,7 @@ static int masked_store_slow(struct cpu *c, const struct insn *i, unsigned bytes
 			return ST_FAULT;                                                                               \
 		p = mem_fast(c, i->seg, insn_ea(c, i), avx_bytes(wide), store ? MEM_WRITE : MEM_READ);                 \
 		if (unlikely(!p))                                                                                      \
-			return store ? masked_store_slow(c, i, avx_bytes(wide), size) :                                \
-				       masked_load_slow(c, i, avx_bytes(wide), size);                                  \
+			return masked_slow(c, i, avx_bytes(wide), size, store);                                        \
 		if (store && wide)                                                                                     \
 			asm volatile(text " %t[v], %t[m], %[p]"                                                        \
 				     : [p] "+m"(*(u8(*)[32])p)                                                         \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* AVX2 gathers: elements from addresses in a vector register, under a mask that tells how far it has come. */
-#include "interp/simd.h"
+#include "interp/avx.h"
 
 /* Elements and indices have 4 or 8 bytes each; the wider ones fill a register of VEX.L. */
 struct gather {
@@ -54,9 +54,11 @@ INLINE int gather(struct cpu *c, const struct insn *i, unsigned size, unsigned i
 {
 	struct gather g;
 	int st = fpu_check(c, FPU_TRAP_AVX);
+	u64 ac;
 
 	if (unlikely(st))
 		return st;
+	ac = avx_suspend_ac(c);
 	gather_begin(c, i, &g, size, index_size);
 	for (unsigned k = 0; k < g.n && !st; k++) {
 		if (gather_wants(&g, k, size))
@@ -65,6 +67,7 @@ INLINE int gather(struct cpu *c, const struct insn *i, unsigned size, unsigned i
 		if (likely(!st))
 			memset(g.mask + (k << size), 0, 1u << size);
 	}
+	avx_resume_ac(c, ac);
 	if (likely(!st))
 		gather_finish(&g, size);
 	if (st == ST_OK || st == ST_FAULT)

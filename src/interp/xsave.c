@@ -54,6 +54,9 @@ HANDLER(do_fxsave)
 	fx_put_x87(&c->fpu, area, fx_format(i));
 	fx_put_mxcsr(&c->fpu, area);
 	fx_put_xmm(&c->fpu, area, regs);
+	/* The whole area has to be there, also what is not written. */
+	if (mem_probe(c, i->seg, ea, FXSAVE_SIZE, MEM_WRITE))
+		return ST_FAULT;
 	return mem_write_bulk(c, i->seg, ea, area, size);
 }
 IMPL_ANY(fxsave, do_fxsave);

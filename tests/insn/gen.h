@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* Makes cases: bytes from a row of the opcode table, and a state that makes something of them. */
+#ifndef UKVM_TESTS_INSN_GEN_H
+#define UKVM_TESTS_INSN_GEN_H
+
+#include "rows.h"
+
+/* ---- random numbers ---- */
+struct rng {
+	u64 s;
+};
+
+static inline u64 rnd(struct rng *r)
+{
+	u64 z = r->s += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
+static inline u32 below(struct rng *r, u32 n)
+{
+	return (u32)((rnd(r) >> 32) * n >> 32);
+}
+
+static inline bool chance(struct rng *r, u32 percent)
+{
+	return below(r, 100) < percent;
+}
+
+/* Values at the edges of something; values.c. */
+u64 corner_int(struct rng *r);
+u32 corner_f32(struct rng *r);
+u64 corner_f64(struct rng *r);
+void corner_f80(struct rng *r, u8 *to);
+void corner_vector(struct rng *r, u8 *to, unsigned bytes);
+void corner_fpu(struct rng *r, u8 *xsave);
+
+/* ---- an instruction ---- */
+struct enc {
+	const struct row_info *row;
+	u8 prefix[16];           /* legacy prefixes in order */
+	u8 nr_prefix;
+	bool op66, addr67, lock;
+	u8 rep;
+	u8 seg;                  /* SEG_FS, SEG_GS or 0 */
+	u8 rex;                  /* W, R, X, B */
+	bool has_rex;
+	u8 l, vvvv;
+	bool has_modrm, mem;
+	u8 modrm, sib;
+	bool has_sib;
+	u8 disp_size;
+	s32 disp;
+	bool rip_relative;       /* disp is filled in when the length is known */
+	u64 target;              /* of the memory operand, linear */
+	u8 imm[16];
+	u8 imm_len;
+	u8 base, index;          /* general registers of the memory operand; NO_REG */
+	u8 vindex;
+	unsigned bytes;          /* how wide the memory operand is */
+	u8 opsize;               /* SZ_16 to SZ_64 */
+	u8 out[32];
+	u8 len;
+	s8 rel_at;               /* where in imm a branch displacement is; -1: none */
+};
+#define NO_REG 0xff
+
+struct gen {
+	struct rng rng;
+	struct test_case *t;
+	u8 *image;               /* the memory image */
+	u32 patched[64][2];      /* offset, length */
+	u32 nr_patched;
+	bool sequence;           /* several instructions: operands do not rely on registers */
+	const u8 *usable;        /* [nr_rows] */
+};
+
+/* Encodes the row at the address rip; false if it could not. gen.c */
+bool encode(struct gen *g, struct enc *e, const struct row_info *row, u64 rip);
+/* Registers and memory that the instruction needs to do something. setup.c */
+void setup_operands(struct gen *g, struct enc *e, u64 rip, u64 branch_target);
+/* An address where size bytes might be accessed. */
+u64 pick_address(struct gen *g, unsigned size);
+/* Writes to the memory image, as far as linear is in it. */
+void patch_memory(struct gen *g, u64 linear, const void *data, unsigned size);
+
+/* A whole case: image is the memory that it starts with, until gen_undo(). case.c */
+void gen_init(struct gen *g, u8 *image, const u8 *usable);
+bool gen_case(struct gen *g, struct test_case *t, u32 row, u64 seed);
+void gen_undo(struct gen *g);
+
+#endif

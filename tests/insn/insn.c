@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The bare CPU as the oracle: random instructions of every row of opcodes.def run natively and in the engine, and must
+ * end alike. Each worker process makes, runs and compares its own cases; this process watches them.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#undef F_LOCK /* of lockf(): decode.h has one, too */
+#include "compare.h"
+
+#define MAX_ROWS 2048
+#define MAX_JOBS 64
+#define SHOWN_PER_ROW 2
+#define SKIPPED 77
+
+/* What a worker tells. */
+struct report {
+	u64 at;       /* index of the case that runs now */
+	u64 cases, failures;
+	u32 row;      /* of that case */
+	u64 seed;
+	u32 count[MAX_ROWS];
+	u32 failed[MAX_ROWS];
+};
+
+static struct options {
+	u64 seed, cases, seconds;
+	u32 jobs, max_failures;
+	const char *row, *repro;
+	bool list;
+} opt = { .seed = 1, .cases = ~0ull, .seconds = 10, .max_failures = 40 };
+
+static struct native native;
+static struct engine engine;
+static u8 usable[MAX_ROWS];
+static u32 rows[MAX_ROWS], nr_usable;
+
+static u64 now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * 1000 + (u64)ts.tv_nsec / 1000000;
+}
+
+static u64 case_seed(u64 index)
+{
+	struct rng r = { opt.seed * 0xd1342543de82ef95 + index };
+
+	return rnd(&r);
+}
+
+/* ---- one case ---- */
+
+static u8 image[MEM_SIZE] __attribute__((aligned(64)));
+static struct test_case test;
+static struct outcome cpu_out, engine_out;
+
+static void load_memory(void)
+{
+	memcpy(native.mem, image, MEM_SIZE);
+	memcpy(engine.mem, image, MEM_SIZE);
+	memcpy(native.code + test.code_at, test.code, test.code_len);
+	memcpy(engine.code + test.code_at, test.code, test.code_len);
+}
+
+static void unload_code(void)
+{
+	memset(native.code + test.code_at, 0xcc, test.code_len);
+	memset(engine.code + test.code_at, 0xcc, test.code_len);
+}
+
+static const char *run_once(void)
+{
+	const char *d;
+
+	load_memory();
+	native_run(&native, &test, &cpu_out);
+	engine_run(&engine, &test, &engine_out);
+	d = compare(&test, &cpu_out, &engine_out, native.mem, engine.mem);
+	unload_code();
+	return d;
+}
+
+/*
+ * A host that is a virtual machine itself may have an instruction emulated by its hypervisor now and then, when that
+ * handles a page fault of its own, and not every instruction can be: what differs must do so twice.
+ */
+static const char *run_case(void)
+{
+	return run_once() ? run_once() : NULL;
+}
+
+static void hex_bytes(char *to, const u8 *from, unsigned n)
+{
+	*to = 0;
+	for (unsigned k = 0; k < n; k++)
+		to += sprintf(to, "%02x", from[k]);
+}
+
+static void print_failure(const char *what)
+{
+	char bytes[2 * CODE_MAX + 1];
+
+	hex_bytes(bytes, test.code + test.insn_off, test.insn_len);
+	printf("FAIL %s: %s: %s (insn --repro %u:%#llx)\n", row_title(&row_table[test.row]), bytes, what, test.row,
+	       (unsigned long long)test.seed);
+	fflush(stdout);
+}
+
+static void dump_state(const char *name, const struct outcome *o)
+{
+	printf("%s: vector %d error %#x cr2 %#llx end %u rip %#llx rflags %#llx\n", name, o->vector, o->error,
+	       (unsigned long long)o->cr2, o->exit, (unsigned long long)o->s.rip, (unsigned long long)o->s.rflags);
+	for (unsigned n = 0; n < 16; n++)
+		printf("%s%016llx", n & 7 ? " " : "  ", (unsigned long long)o->s.gpr[n]), n % 8 == 7 ? puts("") : 0;
+	printf("  x87");
+	for (unsigned n = 0; n < 32; n++)
+		printf("%s%02x", n & 3 ? "" : " ", o->s.xsave[n]);
+	puts("");
+	for (unsigned n = 0; n < 8; n++) {
+		printf("  st%u ", n);
+		for (unsigned k = 0; k < 10; k++)
+			printf("%02x", o->s.xsave[32 + 16 * n + 9 - k]);
+	}
+	puts("");
+	for (unsigned n = 0; n < 16; n++) {
+		printf("  %2u ", n);
+		for (int k = 15; k >= 0; k--)
+			printf("%02x", o->s.xsave[576 + 16 * n + (unsigned)k]);
+		for (int k = 15; k >= 0; k--)
+			printf("%02x", o->s.xsave[160 + 16 * n + (unsigned)k]);
+		if (n & 1)
+			puts("");
+	}
+}
+
+/* ---- workers ---- */
+
+static void prepare(void)
+{
+	const char *why;
+
+	if (native_init(&native, &why)) {
+		fprintf(stderr, "insn: skipped: %s\n", why);
+		exit(SKIPPED);
+	}
+	engine_init(&engine, &native);
+	memset(native.code, 0xcc, CODE_PAGES * 4096);
+	memset(engine.code, 0xcc, CODE_PAGES * 4096);
+}
+
+/* The rows that there are cases of. */
+static void choose_rows(void)
+{
+	for (u32 n = 0; n < nr_rows; n++) {
+		usable[n] = !row_reason(&engine, &row_table[n]);
+		if (usable[n] && (!opt.row || !strcmp(opt.row, row_table[n].name)))
+			rows[nr_usable++] = n;
+	}
+}
+
+static void confine(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setrlimit(RLIMIT_CORE, &none);
+}
+
+static void work(struct report *r, u64 from, u64 deadline)
+{
+	struct gen g;
+	const char *d;
+
+	gen_init(&g, image, usable);
+	for (u64 i = from; i < opt.cases; i += opt.jobs) {
+		u32 row = rows[i % nr_usable];
+
+		if (!(++r->cases & 63) && now_ms() >= deadline)
+			break;
+		r->at = i;
+		r->row = row;
+		r->seed = case_seed(i);
+		if (gen_case(&g, &test, row, r->seed)) {
+			d = run_case();
+			r->count[row]++;
+			if (d && r->failed[row]++ < SHOWN_PER_ROW)
+				print_failure(d);
+			r->failures += !!d;
+		}
+		gen_undo(&g);
+	}
+}
+
+static pid_t start(struct report *r, u64 from, u64 deadline)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid)
+		return pid;
+	confine();
+	prepare();
+	work(r, from, deadline);
+	fflush(NULL);
+	_exit(0);
+}
+
+/* A worker that died, or stands still, did so in a case: as bad as any difference. */
+static void lost(struct report *r, const char *how)
+{
+	r->failures++;
+	if (r->failed[r->row]++ < SHOWN_PER_ROW)
+		printf("FAIL %s: the worker %s (insn --repro %u:%#llx)\n", row_title(&row_table[r->row]), how, r->row,
+		       (unsigned long long)r->seed);
+}
+
+struct worker {
+	pid_t pid;
+	u64 seen, when; /* the last sign of life */
+};
+
+static void watch(struct worker *w, struct report *r, u64 deadline)
+{
+	int status;
+
+	if (waitpid(w->pid, &status, WNOHANG) == w->pid) {
+		w->pid = 0;
+		if (WIFEXITED(status) && !WEXITSTATUS(status))
+			return;
+		lost(r, WIFSIGNALED(status) ? "crashed" : "gave up");
+		w->pid = now_ms() < deadline ? start(r, r->at + opt.jobs, deadline) : 0;
+	} else if (r->cases != w->seen) {
+		w->seen = r->cases;
+		w->when = now_ms();
+	} else if (now_ms() - w->when > 20000) {
+		kill(w->pid, SIGKILL);
+		w->when = now_ms();
+	}
+}
+
+static void run_workers(struct report *reports)
+{
+	struct worker workers[MAX_JOBS] = { 0 };
+	u64 deadline = opt.seconds ? now_ms() + opt.seconds * 1000 : ~0ull, failures;
+	u32 running = opt.jobs;
+
+	for (u32 n = 0; n < opt.jobs; n++) {
+		workers[n].pid = start(&reports[n], n, deadline);
+		workers[n].when = now_ms();
+	}
+	while (running) {
+		usleep(20000);
+		running = 0;
+		failures = 0;
+		for (u32 n = 0; n < opt.jobs; n++) {
+			if (workers[n].pid)
+				watch(&workers[n], &reports[n], deadline);
+			running += !!workers[n].pid;
+			failures += reports[n].failures;
+		}
+		if (failures >= opt.max_failures)
+			deadline = 0;
+		for (u32 n = 0; n < opt.jobs && !deadline; n++)
+			if (workers[n].pid)
+				kill(workers[n].pid, SIGKILL), waitpid(workers[n].pid, NULL, 0), workers[n].pid = 0;
+		if (!deadline)
+			break;
+	}
+}
+
+/* ---- what came of it ---- */
+
+static void list_rows(const u64 *count)
+{
+	for (u32 n = 0; n < nr_rows; n++) {
+		const char *why = row_reason(&engine, &row_table[n]);
+
+		printf("%9llu  %-40s %s\n", (unsigned long long)count[n], row_title(&row_table[n]), why ? why : "");
+	}
+}
+
+/* Why rows have no cases, and how many for each reason. */
+static void list_reasons(void)
+{
+	static const char *seen[MAX_ROWS];
+	static u32 rows_of[MAX_ROWS];
+	u32 n = 0, k;
+
+	for (u32 r = 0; r < nr_rows; r++) {
+		const char *why = row_reason(&engine, &row_table[r]);
+
+		if (!why)
+			continue;
+		for (k = 0; k < n && strcmp(seen[k], why); k++)
+			;
+		seen[k] = why;
+		rows_of[k]++;
+		n += k == n;
+	}
+	for (k = 0; k < n; k++)
+		printf("%7u rows: %s\n", rows_of[k], seen[k]);
+}
+
+/* A row that could be tried, and of which no case could be made in many attempts, is a hole in the generator. */
+static u32 report_holes(const u64 *count, u64 cases)
+{
+	u32 holes = 0;
+
+	for (u32 n = 0; n < nr_usable && cases > 100ull * nr_usable; n++) {
+		if (count[rows[n]])
+			continue;
+		printf("FAIL %s: not a single case\n", row_title(&row_table[rows[n]]));
+		holes++;
+	}
+	return holes;
+}
+
+static int summarize(const struct report *reports, u64 ms)
+{
+	static u64 count[MAX_ROWS];
+	u64 cases = 0, failures = 0, covered = 0, least = ~0ull;
+
+	for (u32 j = 0; j < opt.jobs; j++) {
+		failures += reports[j].failures;
+		for (u32 n = 0; n < nr_rows; n++)
+			count[n] += reports[j].count[n];
+	}
+	for (u32 n = 0; n < nr_rows; n++) {
+		cases += count[n];
+		covered += !!count[n];
+	}
+	for (u32 n = 0; n < nr_usable; n++)
+		least = count[rows[n]] < least ? count[rows[n]] : least;
+	if (opt.list)
+		list_rows(count);
+	if (!opt.row)
+		list_reasons();
+	failures += report_holes(count, cases);
+	printf("insn: %llu cases in %llu ms (%llu a second); %llu of %u rows, each at least %llu times; "
+	       "%llu failures\n",
+	       (unsigned long long)cases, (unsigned long long)ms, (unsigned long long)(ms ? cases * 1000 / ms : 0),
+	       (unsigned long long)covered, opt.row ? nr_usable : nr_rows, (unsigned long long)least,
+	       (unsigned long long)failures);
+	return failures != 0;
+}
+
+static int reproduce(void)
+{
+	struct gen g;
+	unsigned row;
+	unsigned long long seed;
+	const char *d;
+	char bytes[2 * CODE_MAX + 1];
+
+	if (sscanf(opt.repro, "%u:%llx", &row, &seed) != 2 || row >= nr_rows)
+		return 2;
+	gen_init(&g, image, usable);
+	if (!gen_case(&g, &test, row, seed)) {
+		puts("insn: this seed makes no case");
+		return 2;
+	}
+	hex_bytes(bytes, test.code + test.insn_off, test.insn_len);
+	printf("%s at %#llx\n", bytes, (unsigned long long)test.in.rip);
+	engine_out.s = test.in;
+	dump_state("before", &engine_out);
+	fflush(stdout);
+	d = run_case();
+	dump_state("CPU   ", &cpu_out);
+	dump_state("engine", &engine_out);
+	if (d)
+		print_failure(d);
+	return d != NULL;
+}
+
+static void usage(void)
+{
+	puts("usage: insn [--seed N] [--cases N] [--seconds N] [--jobs N] [--row NAME] [--list] [--repro ROW:SEED]\n"
+	     "            [--max-failures N]\n"
+	     "Runs random instructions on the bare CPU and in the engine, and compares. --seconds 0: for ever.");
+	exit(2);
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "seed", 1, NULL, 's' }, { "cases", 1, NULL, 'c' }, { "seconds", 1, NULL, 't' },
+		{ "jobs", 1, NULL, 'j' }, { "row", 1, NULL, 'r' },   { "list", 0, NULL, 'l' },
+		{ "repro", 1, NULL, 'p' }, { "max-failures", 1, NULL, 'm' }, { NULL, 0, NULL, 0 },
+	};
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case 's':
+			opt.seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'c':
+			opt.cases = strtoull(optarg, NULL, 0);
+			break;
+		case 't':
+			opt.seconds = strtoull(optarg, NULL, 0);
+			break;
+		case 'j':
+			opt.jobs = (u32)strtoul(optarg, NULL, 0);
+			break;
+		case 'r':
+			opt.row = optarg;
+			break;
+		case 'l':
+			opt.list = true;
+			break;
+		case 'p':
+			opt.repro = optarg;
+			break;
+		case 'm':
+			opt.max_failures = (u32)strtoul(optarg, NULL, 0);
+			break;
+		default:
+			usage();
+		}
+	}
+	if (!opt.jobs)
+		opt.jobs = (u32)sysconf(_SC_NPROCESSORS_ONLN);
+	if (opt.jobs > MAX_JOBS)
+		opt.jobs = MAX_JOBS;
+}
+
+int main(int argc, char **argv)
+{
+	struct report *reports;
+	u64 begin = now_ms();
+	int status;
+	pid_t pid;
+
+	parse(argc, argv);
+	_Static_assert(MAX_ROWS >= 1500, "room for the table");
+	if (opt.repro) {
+		confine();
+		prepare();
+		choose_rows();
+		return reproduce();
+	}
+	/* The watching process has an engine, to know its CPUID, but never a case in it. */
+	pid = fork();
+	if (!pid) {
+		prepare();
+		exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	engine_init(&engine, &native);
+	choose_rows();
+	if (!nr_usable) {
+		fprintf(stderr, "insn: no such row, or none that can be tried here\n");
+		return 2;
+	}
+	reports = mmap(NULL, opt.jobs * sizeof(*reports), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (reports == MAP_FAILED)
+		return 1;
+	run_workers(reports);
+	return summarize(reports, now_ms() - begin);
+}
