@@ -195,8 +195,13 @@ AVX_INLINE int vcvtps2ph_avx(struct cpu *c, const struct insn *i, bool wide)
 	if (avx_begin(c))
 		return ST_FAULT;
 	FP_SWITCH_BY_LENGTH(7, CASES_8(PH_X, 0), CASES_8(PH_Y, 0));
-	if (AVX_LEAVE(c, &e, d, RES_PH, wide))
-		return ST_FAULT;
+	st = AVX_LEAVE(c, &e, d, RES_PH, wide);
+	/* A fault of the operand comes before #XM (SDM vol. 3, table 6-2). */
+	if (unlikely(st)) {
+		if (i->flags & INSN_MEM && mem_probe(c, i->seg, insn_ea(c, i), wide ? 16 : 8, MEM_WRITE))
+			c->fpu.mxcsr = mxcsr;
+		return st;
+	}
 	if (i->flags & INSN_MEM) {
 		st = mem_write(c, i->seg, insn_ea(c, i), &d, wide ? 16 : 8);
 		if (unlikely(st))

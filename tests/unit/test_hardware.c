@@ -101,6 +101,51 @@ static void enter_checks_the_alignment_of_its_new_stack(void **state)
 	flat_free(f);
 }
 
+static void masked_moves_and_gathers_have_no_alignment(void **state)
+{
+	struct flat *f = user_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	if (!(c->xcr0_allowed & XC_AVX) || !__builtin_cpu_supports("avx2")) { /* F16C came before */
+		flat_free(f);
+		skip();
+	}
+	c->cr4 |= CR4_OSXSAVE;
+	c->fpu.xcr0 = XC_X87 | XC_SSE | XC_AVX;
+	cpu_update_mode(c);
+	set_ac(f);
+	c->gpr[RBX] = DATA + 1;
+	memset(c->fpu.vec[0], 0xff, 16); /* the mask */
+	assert_int_equal(EXEC(f, 0xc4, 0xe2, 0x79, 0x2c, 0x0b), ST_OK); /* vmaskmovps xmm1, xmm0, [rbx] */
+	assert_int_equal(EXEC(f, 0xc4, 0xe2, 0x79, 0x90, 0x0c, 0x13), ST_OK); /* vpgatherdd xmm1, [rbx+xmm2] */
+	flat_free(f);
+}
+
+static void a_faulting_vcvtps2ph_leaves_mxcsr(void **state)
+{
+	struct flat *f = user_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	if (!(c->xcr0_allowed & XC_AVX) || !__builtin_cpu_supports("avx2")) { /* F16C came before */
+		flat_free(f);
+		skip();
+	}
+	c->cr4 |= CR4_OSXSAVE | CR4_OSXMMEXCPT;
+	c->fpu.xcr0 = XC_X87 | XC_SSE | XC_AVX;
+	cpu_update_mode(c);
+	c->gpr[RBX] = HOLE;
+	memset(c->fpu.vec[0], 0x01, 16); /* tiny: inexact */
+	for (unsigned masked = 0; masked < 2; masked++) {
+		c->fpu.mxcsr = masked ? MXCSR_INIT : MXCSR_INIT & ~0x1000u;
+		assert_int_equal(EXEC(f, 0xc4, 0xe3, 0x79, 0x1d, 0x03, 0x00), ST_FAULT); /* vcvtps2ph [rbx], xmm0, 0 */
+		assert_int_equal(c->fault.vector, VEC_PF);
+		assert_int_equal(c->fpu.mxcsr & MXCSR_FLAGS, 0);
+	}
+	flat_free(f);
+}
+
 /* ---- memory operands ---- */
 
 static void a_masked_store_is_all_or_nothing(void **state)
@@ -149,6 +194,8 @@ static void fxrstor_reads_512_bytes_and_names_the_stack_first(void **state)
 	(void)state;
 	c->gpr[RBX] = HOLE - 432;
 	assert_int_equal(EXEC(f, 0x0f, 0xae, 0x0b), ST_FAULT);
+	assert_int_equal(c->fault.vector, VEC_PF);
+	assert_int_equal(EXEC(f, 0x0f, 0xae, 0x03), ST_FAULT); /* and fxsave writes them */
 	assert_int_equal(c->fault.vector, VEC_PF);
 	c->gpr[RSP] = 0x8000000000000001; /* neither canonical nor aligned */
 	assert_fault(f, EXEC(f, 0x0f, 0xae, 0x04, 0x24), VEC_SS, 0);
@@ -243,6 +290,8 @@ int main(void)
 		cmocka_unit_test(vectors_and_x87_images_are_checked_for_alignment),
 		cmocka_unit_test(alignment_comes_before_the_page),
 		cmocka_unit_test(enter_checks_the_alignment_of_its_new_stack),
+		cmocka_unit_test(masked_moves_and_gathers_have_no_alignment),
+		cmocka_unit_test(a_faulting_vcvtps2ph_leaves_mxcsr),
 		cmocka_unit_test(a_masked_store_is_all_or_nothing),
 		cmocka_unit_test(an_x87_store_that_stores_nothing_needs_its_memory),
 		cmocka_unit_test(fxrstor_reads_512_bytes_and_names_the_stack_first),
