@@ -46,6 +46,7 @@ HANDLER(do_fxsave)
 	unsigned regs = fx_regs(c, i), size = 160 + 16 * regs;
 	u64 ea = insn_ea(c, i);
 	u8 area[FXSAVE_SIZE];
+	int st;
 
 	if (fpu_check(c, FPU_TRAP_X87))
 		return ST_FAULT;
@@ -55,9 +56,8 @@ HANDLER(do_fxsave)
 	fx_put_mxcsr(&c->fpu, area);
 	fx_put_xmm(&c->fpu, area, regs);
 	/* The whole area has to be there, also what is not written. */
-	if (mem_probe(c, i->seg, ea, FXSAVE_SIZE, MEM_WRITE))
-		return ST_FAULT;
-	return mem_write_bulk(c, i->seg, ea, area, size);
+	st = mem_probe(c, i->seg, ea, FXSAVE_SIZE, MEM_WRITE);
+	return unlikely(st) ? st : mem_write_bulk(c, i->seg, ea, area, size);
 }
 IMPL_ANY(fxsave, do_fxsave);
 
