@@ -166,9 +166,9 @@ struct ask {
 
 static const struct ask asks[] = {
 	/* lar eax, bx */
-	{ PROT, 0, 0x02, DATA0, true, 0x00c09200 },
+	{ PROT, 0, 0x02, DATA0, true, 0x00cf9200 },
 	{ PROT, 3, 0x02, DATA0, false, 0 },
-	{ PROT, 3, 0x02, CONFORM0, true, 0x00c09e00 },
+	{ PROT, 3, 0x02, CONFORM0, true, 0x00cf9e00 },
 	{ PROT, 0, 0x02, DATA0 | 3, false, 0 },
 	{ PROT, 0, 0x02, SEL_TSS3, true, 0x00008100 },
 	{ LONG, 0, 0x02, SEL_TSS3, false, 0 },
