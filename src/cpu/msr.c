@@ -376,7 +376,7 @@ static int write_de_cfg(struct cpu *c, u64 *field, u32 n, u64 val, bool host)
 {
 	(void)c;
 	(void)n;
-	if (val & ~DE_CFG_LFENCE_SERIALIZE || (!host && val != *field))
+	if (val & ~DE_CFG_LFENCE_SERIALIZE || (!host && val != DE_CFG_LFENCE_SERIALIZE))
 		return -EINVAL;
 	*field = val;
 	return 0;
@@ -496,9 +496,14 @@ const struct msr_row *cpu_msr_row(u32 n)
 	return n < ARRAY_SIZE(msrs) ? &msrs[n].row : NULL;
 }
 
-/* What a vCPU's feature MSRs are after RESET, and what the host is said to have. */
-static void feature_defaults(struct msr_state *m, bool amd)
+/* What the host is said to have; the microcode's number is made up, as in the kernel's KVM, after the host's vendor. */
+static void feature_defaults(struct msr_state *m)
 {
+	u32 r[4];
+	bool amd;
+
+	cpuid_host(0, 0, r);
+	amd = r[CPUID_EBX] != 0x756e6547; /* "Genu" */
 	m->ucode_rev = amd ? UCODE_AMD : UCODE_INTEL;
 	m->arch_capabilities = ARCH_CAPABILITIES;
 	m->de_cfg = DE_CFG_LFENCE_SERIALIZE;
@@ -508,12 +513,10 @@ int cpu_msr_feature(u32 index, u64 *val)
 {
 	const struct msr_def *m = find(index);
 	struct msr_state state = { 0 };
-	u32 r[4];
 
 	if (!m || !(m->flags & FEATURE))
 		return -EINVAL;
-	cpuid_host(0, 0, r);
-	feature_defaults(&state, r[CPUID_EBX] != 0x756e6547); /* "Genu" */
+	feature_defaults(&state);
 	*val = *(u64 *)((char *)&state + (m->field - AT(msr)));
 	return 0;
 }
@@ -523,7 +526,8 @@ void cpu_msr_reset(struct cpu *c)
 	struct msr_state *m = &c->msr, old = *m;
 
 	memset(m, 0, sizeof(*m));
-	feature_defaults(m, cpu_has(c, FEAT_AMD));
+	feature_defaults(m);
+	m->de_cfg = 0; /* for the client or the guest to set */
 	m->pat = PAT_RESET;
 	m->apic_base = APIC_BASE_DEFAULT | APIC_BASE_ENABLE | (c->id ? 0 : APIC_BASE_BSP);
 	m->misc_enable = MISC_FAST_STRING | MISC_BTS_UNAVAIL | MISC_PEBS_UNAVAIL;

@@ -222,3 +222,25 @@ TEST(code_nowhere)
 	OK(ioctl(m.vcpu, KVM_RUN, 0));
 	CHECK(m.run->exit_reason == KVM_EXIT_INTERNAL_ERROR || m.run->exit_reason == KVM_EXIT_MMIO);
 }
+
+/* Virtual-8086 mode in long mode: KVM_SET_REGS takes it, and no processor can enter it. */
+TEST(impossible_state_fails_entry)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_regs r;
+
+	CODE(&m, 0x1000, 0x90, 0xf4);
+	start_long(&m, 0x1000);
+	r = get_regs(&m);
+	r.rflags = 0x20002;
+	set_regs(&m, r);
+	OK(ioctl(m.vcpu, KVM_RUN, 0));
+	if (m.run->exit_reason != KVM_EXIT_FAIL_ENTRY && !is_ukvm(m.vm))
+		test_skip("exit reason %u", m.run->exit_reason);
+	CHECK_EQ(m.run->exit_reason, KVM_EXIT_FAIL_ENTRY);
+	CHECK(m.run->fail_entry.hardware_entry_failure_reason != 0);
+	CHECK_EQ(get_regs(&m).rip, 0x1000);
+	r.rflags = 2;
+	set_regs(&m, r);
+	run_until(&m, KVM_EXIT_HLT);
+}
