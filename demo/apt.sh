@@ -29,19 +29,47 @@ apt_open() {
 	mkdir -p "$apt/etc/apt.conf.d" "$apt/etc/preferences.d" "$apt/state/lists/partial" "$apt/cache/archives/partial"
 	: >"$apt/state/status"
 	apt_sources >"$apt/etc/sources.list"
-	# An index that a mirror is just replacing fails alone; what the others list will do.
-	apt_do apt-get update >"$apt/log" 2>&1 || grep '^E: Failed' "$apt/log" >&2 || true
+	apt_update
+}
+
+# An index that a mirror is just replacing fails alone, and the others may list all that is wanted.
+apt_update() {
+	rm -rf "$apt/state/lists"
+	mkdir -p "$apt/state/lists/partial"
+	apt_do apt-get update >"$apt/log" 2>&1 || true
+}
+
+# apt_try WHAT COMMAND [ARGUMENT...]: once more and yet once more with new indexes; then says that WHAT was not to be had.
+apt_try() {
+	local what=$1 pause
+	shift
+	for pause in 5 20 end; do
+		"$@" && return
+		[ $pause != end ] || break
+		sleep $pause
+		apt_update
+	done
+	grep -E '^(E|W|Err):?' "$apt/log" | sort -u | head -n 5 >&2
+	echo "$0: could not get $what ($arch); apt's log is $apt/log. Without a network, or while a mirror is being" \
+		"updated, try again later." >&2
+	return 1
 }
 
 # apt_kernel META: the name of the kernel package that a meta package stands for
 apt_kernel() {
-	local kernel
-	kernel=$(apt_do apt-cache depends "$1" | awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
-	[ -n "$kernel" ] || { cat "$apt/log" >&2; echo "$0: $1 names no kernel package" >&2; return 1; }
-	echo "$kernel"
+	apt_try "$1" apt_find_kernel "$1"
+}
+
+apt_find_kernel() {
+	apt_do apt-cache depends "$1" 2>>"$apt/log" |
+		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; found = 1; exit } END { exit !found }'
 }
 
 # apt_fetch PACKAGE...: the packages' files, in $apt
 apt_fetch() {
-	(cd "$apt" && rm -f ./*.deb && apt_do apt-get download "$@" >>log 2>&1) || { cat "$apt/log" >&2; return 1; }
+	apt_try "$*" apt_download "$@"
+}
+
+apt_download() {
+	(cd "$apt" && rm -f ./*.deb && apt_do apt-get download "$@" >>log 2>&1)
 }
