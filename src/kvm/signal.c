@@ -20,6 +20,7 @@
 #include "kvm/signal.h"
 
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "kvm/vcpu.h"
 #include "os/guard.h"
@@ -163,6 +164,9 @@ bool signal_run_poll(struct vcpu *v)
 {
 	u64 hit;
 
+#ifdef __SANITIZE_THREAD__
+	usleep(0); /* ThreadSanitizer keeps signals back until its thread calls libc */
+#endif
 	if (!v->poll_signals)
 		return false;
 	hit = sig_pending() & v->poll_signals;
