@@ -755,6 +755,90 @@ static void test_vex(void **state)
 	done(f);
 }
 
+/* Behind 66, F2, F3, LOCK or REX a VEX prefix is #UD; behind others it is not. All of vvvv and of the map field. */
+static void test_vex_fields(void **state)
+{
+	static const u8 before[] = { 0x66, 0xf2, 0xf3, 0xf0, 0x48, 0x40, 0x67, 0x2e, 0x64, 0x65, 0x36 };
+	struct fixture *f = *state;
+
+	for (size_t m = 1; m < ARRAY_SIZE(modes); m++) {
+		for (unsigned n = 0; n < 300000; n++) {
+			struct trial t = { .mode = &modes[m] };
+			bool wide = modes[m].ours == DECODE_64, two = random_byte(f) & 1;
+			unsigned at = 0;
+
+			for (unsigned k = 0; k < sizeof(t.bytes); k++)
+				t.bytes[k] = random_byte(f);
+			for (unsigned k = random_byte(f) % 3; k; k--) {
+				u8 p = before[random_byte(f) % ARRAY_SIZE(before)];
+
+				if (wide || (p & 0xf0) != 0x40)
+					t.bytes[at++] = p;
+			}
+			t.bytes[at++] = two ? 0xc5 : 0xc4;
+			if (!wide)
+				t.bytes[at] |= 0xc0;
+			/* Half of them with a map that exists. */
+			if (!two && random_byte(f) & 1)
+				t.bytes[at] = (t.bytes[at] & 0xe0) | (1 + random_byte(f) % 3);
+			compare(f, &t);
+		}
+	}
+	done(f);
+}
+
+/* EVEX is no instruction to us, with any payload; in 32- and 16-bit code 62 with a memory operand is BOUND. */
+static void test_evex(void **state)
+{
+	struct fixture *f = *state;
+
+	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+		for (unsigned opcode = 0; opcode < 256; opcode++) {
+			for (unsigned n = 0; n < 1024; n++) {
+				struct trial t = { .mode = &modes[m] };
+
+				for (unsigned k = 0; k < sizeof(t.bytes); k++)
+					t.bytes[k] = random_byte(f);
+				t.bytes[0] = 0x62;
+				if (n & 1) /* a payload that is one: P0[3] = 0, P1[2] = 1, and outside 64-bit mode R, X = 1 */
+					t.bytes[1] = (u8)((t.bytes[1] & 0xf0) | (1 + n % 3) |
+							  (modes[m].ours == DECODE_64 ? 0 : 0xc0));
+				t.bytes[2] |= 4;
+				t.bytes[4] = (u8)opcode;
+				compare(f, &t);
+				if (t.len > 0)
+					assert_true(t.i.op == OP_bound && modes[m].ours != DECODE_64);
+			}
+		}
+	}
+	done(f);
+}
+
+/* Any number of prefixes in any order, REX among them and not always last; and then any opcode. */
+static void test_prefix_order(void **state)
+{
+	static const u8 legacy[] = { 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65 };
+	struct fixture *f = *state;
+
+	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+		for (unsigned n = 0; n < 1000000; n++) {
+			struct trial t = { .mode = &modes[m] };
+			unsigned count = random_byte(f) % 32 ? random_byte(f) % 5 : random_byte(f) % 16, at = 0;
+
+			for (unsigned k = 0; k < sizeof(t.bytes); k++)
+				t.bytes[k] = random_byte(f);
+			while (at < count)
+				t.bytes[at++] = modes[m].ours == DECODE_64 && random_byte(f) % 4 == 0 ?
+							(u8)(0x40 | (random_byte(f) & 15)) :
+							legacy[random_byte(f) % ARRAY_SIZE(legacy)];
+			if (random_byte(f) & 1)
+				t.bytes[at++] = 0x0f;
+			compare(f, &t);
+		}
+	}
+	done(f);
+}
+
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -777,6 +861,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_legacy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_vex, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_vex_fields, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_evex, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_prefix_order, setup, teardown),
 		cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_segments),
 		cmocka_unit_test(test_rip_relative),
