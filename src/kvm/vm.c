@@ -2,6 +2,7 @@
 /* VMs and vCPUs come and go; and the VM ioctls that only keep a value. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -233,7 +234,7 @@ int vm_set_nr_mmu_pages(struct vm *vm, void *arg)
 	if (n < MMU_PAGES_MIN)
 		return -EINVAL;
 	os_lock(&vm->lock);
-	vm->nr_mmu_pages = n;
+	vm->nr_mmu_pages = n < INT_MAX ? n : INT_MAX; /* a result is never negative */
 	os_unlock(&vm->lock);
 	return 0;
 }

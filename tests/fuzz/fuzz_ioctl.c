@@ -634,12 +634,29 @@ static unsigned count_lines(const char *path, bool directory)
 	return n;
 }
 
+static void leaked(unsigned fds)
+{
+	char path[64], to[128];
+
+	for (int fd = 0; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, to, sizeof(to) - 1);
+		if (n > 0)
+			fprintf(stderr, "%d: %.*s\n", fd, (int)n, to);
+	}
+	ukvm_close(ukvm_open());
+	fuzz_fail("%u descriptors before, %u after, %u a little later", fds, count_lines("/proc/self/fd", true),
+		  count_lines("/proc/self/fd", true));
+}
+
 static void check_leaks(unsigned fds)
 {
 	static unsigned inputs, maps;
 
 	if (count_lines("/proc/self/fd", true) != fds)
-		fuzz_fail("%u descriptors before, %u after", fds, count_lines("/proc/self/fd", true));
+		leaked(fds);
 	if (++inputs == 50)
 		maps = count_lines("/proc/self/maps", false);
 	if (inputs > 50 && inputs % 50 == 0 && count_lines("/proc/self/maps", false) > maps + MAPS_SLACK)

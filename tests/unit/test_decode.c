@@ -800,7 +800,8 @@ static void test_evex(void **state)
 				for (unsigned k = 0; k < sizeof(t.bytes); k++)
 					t.bytes[k] = random_byte(f);
 				t.bytes[0] = 0x62;
-				if (n & 1) /* a payload that is one: P0[3] = 0, P1[2] = 1, and outside 64-bit mode R, X = 1 */
+				/* A payload that is one: P0[3] = 0, P1[2] = 1, and outside 64-bit mode R, X = 1. */
+				if (n & 1)
 					t.bytes[1] = (u8)((t.bytes[1] & 0xf0) | (1 + n % 3) |
 							  (modes[m].ours == DECODE_64 ? 0 : 0xc0));
 				t.bytes[2] |= 4;
@@ -828,9 +829,9 @@ static void test_prefix_order(void **state)
 			for (unsigned k = 0; k < sizeof(t.bytes); k++)
 				t.bytes[k] = random_byte(f);
 			while (at < count)
-				t.bytes[at++] = modes[m].ours == DECODE_64 && random_byte(f) % 4 == 0 ?
-							(u8)(0x40 | (random_byte(f) & 15)) :
-							legacy[random_byte(f) % ARRAY_SIZE(legacy)];
+				t.bytes[at++] = modes[m].ours == DECODE_64 && random_byte(f) % 4 == 0
+							? (u8)(0x40 | (random_byte(f) & 15))
+							: legacy[random_byte(f) % ARRAY_SIZE(legacy)];
 			if (random_byte(f) & 1)
 				t.bytes[at++] = 0x0f;
 			compare(f, &t);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -283,6 +284,9 @@ static void test_values(void **state)
 	assert_errno(ukvm_ioctl(f.vm, KVM_SET_NR_MMU_PAGES, 1), EINVAL);
 	assert_int_equal(ukvm_ioctl(f.vm, KVM_SET_NR_MMU_PAGES, 100), 0);
 	assert_int_equal(ukvm_ioctl(f.vm, KVM_GET_NR_MMU_PAGES, 0), 100);
+	/* What would be an errno as a result. */
+	assert_int_equal(ukvm_ioctl(f.vm, KVM_SET_NR_MMU_PAGES, 0xfffffffe), 0);
+	assert_int_equal(ukvm_ioctl(f.vm, KVM_GET_NR_MMU_PAGES, 0), INT_MAX);
 	assert_int_equal(ukvm_ioctl(f.vm, KVM_SET_TSC_KHZ, ukvm_ioctl(f.vm, KVM_GET_TSC_KHZ, 0) / 2), 0);
 	assert_errno(ukvm_ioctl(f.vm, KVM_SET_TSC_KHZ, 1), EINVAL);
 	ukvm_close(vm);
