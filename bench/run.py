@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """
 make bench: the same guest program (bench/ubench.c) natively, in a guest under ukvm, and in the same guest under QEMU
-TCG, in turn, several times; prints medians and ratios. Also the time from QEMU's start to the shell prompt, and exit
-round trips through KVM_RUN (bench/exits.c).
+TCG, in turn, several times; prints medians and ratios. Also the time from QEMU's start to the shell prompt, exit round
+trips through KVM_RUN (bench/exits.c), instructions per second (bench/mips.c), and memory beyond the guest's: QEMU's with
+the guest at its prompt, and a bare VM's.
 """
 
 import argparse
@@ -22,7 +23,10 @@ import guest  # noqa: E402  (demo/guest.py)
 from console import Console, Silence  # noqa: E402
 
 LINE = re.compile(r"BENCH (\S+) ([0-9.]+)")
-EXIT_LINE = re.compile(r"EXIT (\S+) ([0-9.]+)")
+CLIENT_LINE = re.compile(r"(EXIT|MIPS|MEMORY) (\S+) ([0-9.]+)")
+# What is not a program of ubench's, and by which client of KVM it is measured.
+CLIENTS = {"exits": "exits", "mips": "mips", "memory": "mips"}
+NOT_UBENCH = ("boot", *CLIENTS)
 
 
 def guest_directory(args, ubench, scratch):
@@ -51,7 +55,9 @@ def in_guest(args, accel, directory):
         console.wait(guest.PROMPT, args.timeout)
         if wanted(args, "boot"):
             results["boot"] = console.elapsed() * 1e9
-        names = [n for n in args.names if n not in ("boot", "exits")]
+        if wanted(args, "memory"):
+            results["memory:qemu"] = resident(console.pid, g.memory)
+        names = [n for n in args.names if n not in NOT_UBENCH]
         if names or not args.names:
             console.send(f"ubench -t {args.time} {' '.join(names)}; echo bench-$((40 + 2))\r")
             console.wait(r"^bench-42$", args.timeout)
@@ -63,17 +69,43 @@ def in_guest(args, accel, directory):
     return results
 
 
+def resident(pid, guest_mib):
+    """Bytes that a process has in memory, without the mapping that is as large as the guest's memory."""
+    total, counts = 0, True
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
+        for line in f:
+            m = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
+            if m:
+                counts = int(m[2], 16) - int(m[1], 16) != guest_mib << 20
+            elif counts and line.startswith("Rss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
 def native(args, ubench):
-    names = [n for n in args.names if n not in ("boot", "exits")]
+    names = [n for n in args.names if n not in NOT_UBENCH]
     if args.names and not names:
         return {}
     out = subprocess.run([ubench, "-t", str(args.time)] + names, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {name: float(ns) for name, ns in LINE.findall(out)}
 
 
-def exits(argv):
+def client(args, argv):
+    """Figures of a client of KVM: {"exit:name": ns, "mips:name": millions per second, "memory:name": bytes}"""
     p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-    return {f"exit:{name}": float(ns) for name, ns in EXIT_LINE.findall(p.stdout)}
+    found = {f"{kind.lower()}:{name}": float(v) for kind, name, v in CLIENT_LINE.findall(p.stdout)}
+    return {k: v for k, v in found.items() if wanted(args, k.split(":")[0].replace("exit", "exits"))}
+
+
+def clients(args):
+    """Under ukvm, and with this machine's /dev/kvm if there is one."""
+    ours, hosts = {}, {}
+    for name in sorted({CLIENTS[n] for n in CLIENTS if wanted(args, n)}):
+        probe = os.path.join(args.build, "bench", name)
+        ours.update(client(args, [os.path.join(args.build, "ukvm"), "--", probe]))
+        if os.path.exists("/dev/kvm"):
+            hosts.update(client(args, [probe]))
+    return ours, hosts
 
 
 def wanted(args, name):
@@ -92,12 +124,20 @@ def unit(ns):
     return f"{ns / 1e9:.2f} s"
 
 
+def show(name, v):
+    if v is None:
+        return "-"
+    if name.startswith("mips:"):
+        return f"{v:.0f} M/s"
+    return f"{v / (1 << 20):.1f} MiB" if name.startswith("memory:") else unit(v)
+
+
 def table(rows):
     print(f"{'':14}{'native':>12}{'ukvm':>12}{'tcg':>12}{'ukvm/native':>13}{'tcg/native':>12}{'ukvm/tcg':>10}")
     for r in rows:
         def ratio(a, b):
             return f"{r[a] / r[b]:.2f}" if r.get(a) and r.get(b) else "-"
-        cells = "".join(f"{unit(r[k]) if r.get(k) else '-':>12}" for k in ("native", "ukvm", "tcg"))
+        cells = "".join(f"{show(r['name'], r.get(k)):>12}" for k in ("native", "ukvm", "tcg"))
         print(f"{r['name']:14}{cells}{ratio('ukvm', 'native'):>13}{ratio('tcg', 'native'):>12}"
               f"{ratio('ukvm', 'tcg'):>10}")
 
@@ -105,27 +145,24 @@ def table(rows):
 def measure(args):
     runs = {"native": [], "ukvm": [], "tcg": []}
     ubench = os.path.join(args.build, "bench", "ubench")
-    probe = os.path.join(args.build, "bench", "exits")
-    launcher = os.path.join(args.build, "ukvm")
     with tempfile.TemporaryDirectory(prefix="ukvm-bench-") as scratch:
         directory = guest_directory(args, ubench, scratch)
         for n in range(args.runs):
             print(f"run {n + 1} of {args.runs}", file=sys.stderr, flush=True)
             runs["native"].append(native(args, ubench))
-            if any(wanted(args, k) for k in args.names if k != "exits") or not args.names:
+            if not args.names or any(n not in CLIENTS or n == "memory" for n in args.names):
                 runs["ukvm"].append(in_guest(args, "kvm", directory))
                 if not args.no_tcg:
                     runs["tcg"].append(in_guest(args, "tcg", directory))
-            if wanted(args, "exits"):
-                runs["ukvm"].append(exits([launcher, "--", probe]))
-                if os.path.exists("/dev/kvm"):
-                    runs["native"].append(exits([probe]))
+            ours, hosts = clients(args)
+            runs["ukvm"].append(ours)
+            runs["native"].append(hosts)
     return runs
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("names", nargs="*", help="only these (boot, exits, or a name that ubench prints)")
+    p.add_argument("names", nargs="*", help="only these (boot, exits, mips, memory, or a name that ubench prints)")
     p.add_argument("--runs", type=int, default=3, help="rounds (%(default)s)")
     p.add_argument("--time", type=float, default=0.2, help="seconds that each program runs at least (%(default)s)")
     p.add_argument("--cpu", default="host", help="CPU model of the guest (%(default)s)")

@@ -183,6 +183,22 @@ static int find_or_build(struct cpu *c, u64 lin, u8 *host, struct block **out)
 	return st || *out ? st : build_single(c, lin, host, out);
 }
 
+/*
+ * A jump that was void only because translations changed, when this one has not: the page is where it was. That is what
+ * happens to most of the kernel's code at each switch of address spaces. (A dropped block is on a page that is nowhere.)
+ */
+static struct block *same_as_before(struct cpu *c, u64 lin, const u8 *host)
+{
+	const struct jump_entry *j = jump_slot(c, lin);
+	const u8 *page = host - (lin & ~PAGE_MASK);
+	struct block *b = j->block;
+
+	if (!b || j->lin != lin || j->key != c->code_key || b->page->host != page)
+		return NULL;
+	code_page_validate(c, b->page);
+	return b->page->host == page ? b : NULL;
+}
+
 int block_lookup_slow(struct cpu *c, struct block **out)
 {
 	u8 *host = NULL;
@@ -196,8 +212,14 @@ int block_lookup_slow(struct cpu *c, struct block **out)
 	if (!code_in_limit(c, c->gpr[R_RIP], 1))
 		return fault_gp(c, 0);
 	st = fetch_page(c, lin, &host);
-	if (!st)
+	if (!st) {
+		*out = same_as_before(c, lin, host);
+		if (*out) {
+			code_remember_jump(c->code, jump_slot(c, lin), lin, c->code_key, *out);
+			return ST_OK;
+		}
 		st = find_or_build(c, lin, host, out);
+	}
 	if (st == ST_AGAIN) {
 		code_flush(c);
 		st = find_or_build(c, lin, host, out);

@@ -57,6 +57,8 @@ void code_flush(struct cpu *c)
 	struct code_cache *code = c->code;
 
 	memset(code->hash, 0, sizeof(code->hash[0]) << CODE_HASH_BITS);
+	/* Not only void: no entry may lead to memory that becomes something else. */
+	memset(code->jump, 0, sizeof(code->jump[0]) << JUMP_BITS);
 	code->used = 0;
 	code_forget_jumps(code);
 	c->cur_block = NULL;

@@ -268,6 +268,62 @@ static void tlb_generations_wrap(void **state)
 	flat_free(f);
 }
 
+/* mov eax, n; hlt, called through one jump from elsewhere again and again: what RAX is then. */
+static u64 call_code(struct flat *f)
+{
+	f->cpu.gpr[R_RIP] = 0x1000;
+	f->cpu.gpr[RAX] = 0;
+	run_to_hlt(f);
+	return f->cpu.gpr[RAX];
+}
+
+static void put_answer(struct flat *f, u64 gpa, u8 n)
+{
+	const u8 code[] = { 0xb8, n, 0, 0, 0, 0xf4 };
+
+	put(f, gpa, code, sizeof(code));
+}
+
+/* A jump that a flush made void leads where it did only if the page, and the code in it, are the same as before. */
+static void jumps_after_a_flush(void **state)
+{
+	struct flat *f = flat_new(MEM);
+	u64 *pd = (u64 *)(f->mem + MEM - PAGE_SIZE);
+	u64 decodes;
+
+	(void)state;
+	put_answer(f, 0x1000, 1);
+	put_answer(f, 0x201000, 2);
+	flat_long(f, 0x1000);
+	assert_int_equal(call_code(f), 1);
+	decodes = f->cpu.stats.decodes;
+	tlb_flush(&f->cpu);
+	assert_int_equal(call_code(f), 1);
+	assert_int_equal(f->cpu.stats.decodes, decodes);
+	/* another page */
+	pd[0] = 0x200087;
+	tlb_flush(&f->cpu);
+	assert_int_equal(call_code(f), 2);
+	pd[0] = 0x87;
+	tlb_flush(&f->cpu);
+	assert_int_equal(call_code(f), 1);
+	/* other bytes */
+	put_answer(f, 0x1000, 3);
+	tlb_flush(&f->cpu);
+	code_serialize(&f->cpu);
+	assert_int_equal(call_code(f), 3);
+	/* all of the cache anew */
+	put_answer(f, 0x1000, 4);
+	code_flush(&f->cpu);
+	assert_int_equal(call_code(f), 4);
+	/* no longer executable */
+	pd[0] = 0x87 | BIT64(63);
+	tlb_flush(&f->cpu);
+	f->cpu.gpr[R_RIP] = 0x1000;
+	assert_int_equal(interp_run(&f->cpu), EXIT_SHUTDOWN);
+	flat_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +340,7 @@ int main(void)
 		cmocka_unit_test(unmapped_page_faults),
 		cmocka_unit_test(code_ends_with_the_canonical),
 		cmocka_unit_test(tlb_generations_wrap),
+		cmocka_unit_test(jumps_after_a_flush),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
