@@ -75,6 +75,7 @@ struct gen {
 	u32 nr_patched;
 	bool sequence;           /* several instructions: operands do not rely on registers */
 	const u8 *usable;        /* [nr_rows] */
+	bool careful;            /* the CPU is not AMD's: see gen_init() */
 };
 
 /* Encodes the row at the address rip; false if it could not. gen.c */

@@ -58,7 +58,7 @@ u64 pick_address(struct gen *g, unsigned size)
 {
 	struct rng *r = &g->rng;
 
-	if (size > 512) /* the CPU may check as much as the host's XCR0 asks for */
+	if (size > 512 || (g->careful && size > 256)) /* the CPU may check as much as the host's XCR0 asks for */
 		return chance(r, 90) ? (RW1 + 64 + below(r, 2 * PAGE - 3000)) & ~(chance(r, 90) ? 63u : 0) : DATA_BASE;
 	switch (below(r, 80)) {
 	default:
@@ -262,7 +262,7 @@ static void setup_frame(struct gen *g, struct enc *e, u64 target, unsigned slots
 		v[4] = random_selector(g);
 		break;
 	}
-	v[2] = (rnd(&g->rng) & 0x277fd7) & ~(chance(&g->rng, 90) ? FL_TF : 0);
+	v[2] = (rnd(&g->rng) & 0x277fd7) & ~(chance(&g->rng, 90) ? FL_TF : 0) & ~(g->careful ? FL_AC : 0);
 	v[3] = STACK + 0x800 + below(&g->rng, 0x400);
 	for (unsigned n = 0; n < slots; n++)
 		patch_memory(g, sp + n * size, &v[n], size);
@@ -270,7 +270,7 @@ static void setup_frame(struct gen *g, struct enc *e, u64 target, unsigned slots
 
 static void setup_flags(struct gen *g, struct enc *e)
 {
-	u64 v = rnd(&g->rng) & ~(chance(&g->rng, 80) ? FL_TF : 0);
+	u64 v = rnd(&g->rng) & ~(chance(&g->rng, 80) ? FL_TF : 0) & ~(g->careful ? FL_AC : 0);
 
 	patch_memory(g, *gpr(g, RSP), &v, 1u << e->opsize);
 }
@@ -472,7 +472,7 @@ static void setup_by_operation(struct gen *g, struct enc *e, u64 target)
 		*gpr(g, RDI) = ((RW1 + 64 + below(&g->rng, PAGE)) & ~7u) - string_segment(e);
 		break;
 	case OP_maskmovdqu: case OP_vmaskmovdqu:
-		*gpr(g, RDI) = (chance(&g->rng, 80) ? RW1 + 64 + below(&g->rng, PAGE) : near_edge(g, 16)) -
+		*gpr(g, RDI) = (g->careful || chance(&g->rng, 80) ? RW1 + 64 + below(&g->rng, PAGE) : near_edge(g, 16)) -
 			       string_segment(e);
 		break;
 	case OP_cmpxchg: case OP_cmpxchg8b: case OP_cmpxchg16b:
