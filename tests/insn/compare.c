@@ -35,10 +35,13 @@ static bool near_each_other(u64 a, u64 b)
 
 static const char *compare_fault(const struct test_case *t, const struct outcome *a, const struct outcome *b)
 {
+	bool other_page;
+
 	if (a->vector != b->vector)
 		return differs("vector %d, not %d (its error code %#x, cr2 %#llx, rip %#llx)", b->vector, a->vector,
 			       b->error, (unsigned long long)b->cr2, (unsigned long long)b->s.rip);
-	if (shown_error(a) != shown_error(b))
+	other_page = t->coarse_cr2 && (a->cr2 ^ b->cr2) >> 12;
+	if (shown_error(a) != shown_error(b) && !other_page)
 		return differs("error code %#x, not %#x (vector %d)", b->error, a->error, a->vector);
 	if (a->cr2 != b->cr2 && !(t->coarse_cr2 && near_each_other(a->cr2, b->cr2)))
 		return differs("cr2 %#llx, not %#llx", (unsigned long long)b->cr2, (unsigned long long)a->cr2);
@@ -104,12 +107,10 @@ static const char *field_differs(const char *name, const u8 *a, const u8 *b, uns
  * An unmasked overflow or underflow stops before the result is made to fit, and PE tells whether that one is exact; the
  * engine sees the host's masked result, which is not.
  */
-static u32 ignored_mxcsr(const struct test_case *t, const struct outcome *o)
+static u32 ignored_mxcsr(const struct outcome *o)
 {
 	u32 mxcsr;
 
-	if (o->vector == VEC_XM && t->steps)
-		return MXCSR_FLAGS;
 	memcpy(&mxcsr, o->s.xsave + 24, 4);
 	return o->vector == VEC_XM && mxcsr & ~(mxcsr >> 7) & 0x18 ? 0x20 : 0;
 }
@@ -176,14 +177,19 @@ const char *compare(const struct test_case *t, const struct outcome *cpu, struct
 {
 	const char *d;
 
-	/* It found its way to where the native side has something, and the engine has not. */
+	/* It found its way to where the native side has something, and the engine has not; or was stepping there. */
 	if (engine->vector == VEC_PF && engine->cr2 >> 12 == EXIT_BASE >> 12)
+		return NULL;
+	if (cpu->vector == VEC_DB && cpu->s.rip >> 12 == EXIT_BASE >> 12 && cpu->s.rip % EXIT_SPACING)
+		return NULL;
+	/* The engine looks at the flags of a dot product when all of its steps are done, and at the last result only. */
+	if (t->steps && cpu->vector == VEC_XM)
 		return NULL;
 	d = compare_fault(t, cpu, engine);
 
 	if (!d)
 		d = compare_integer(&cpu->s, &engine->s, ignored_flags(cpu));
 	if (!d)
-		d = compare_vectors(cpu->s.xsave, engine->s.xsave, ignored_mxcsr(t, cpu));
+		d = compare_vectors(cpu->s.xsave, engine->s.xsave, ignored_mxcsr(cpu));
 	return d ? d : compare_memory(t, cpu_mem, engine_mem);
 }
