@@ -423,6 +423,50 @@ static void smap(void **state)
 	end(&t);
 }
 
+static void protection_keys(void **state)
+{
+	struct test t = begin(LONG, 0);
+	struct cpu *c = t.c;
+	u64 v = 1, *pd = (u64 *)(t.f->mem + MEM - PAGE_SIZE);
+
+	(void)state;
+	FAULTS(&t, VEC_UD, 0x0f, 0x01, 0xee); /* rdpkru */
+	FAULTS(&t, VEC_UD, 0x0f, 0x01, 0xef); /* wrpkru */
+	c->feat &= ~FEAT_PKU;
+	assert_int_equal(cpu_write_cr4(c, c->cr4 | CR4_PKE), ST_FAULT);
+	c->feat |= FEAT_PKU;
+	assert_int_equal(cpu_write_cr4(c, c->cr4 | CR4_PKE), ST_OK);
+	pd[0] |= 3ull << 59; /* flat_long()'s pages are the user's */
+	tlb_flush(c);
+	assert_int_equal(mem_write(c, SEG_FLAT, 0x3000, &v, 8), ST_OK);
+	c->gpr[RAX] = 0xffffffff00000000 | 2u << 6; /* no writes */
+	c->gpr[RCX] = 0xffffffff00000000;
+	c->gpr[RDX] = 0;
+	DONE(&t, 0x0f, 0x01, 0xef);
+	assert_int_equal(mem_read(c, SEG_FLAT, 0x3000, &v, 8), ST_OK);
+	assert_int_equal(mem_write(c, SEG_FLAT, 0x3000, &v, 8), ST_FAULT);
+	assert_int_equal(c->fault.error, PF_P | PF_W | PF_PK);
+	c->gpr[RAX] = c->gpr[RDX] = ~0ull;
+	DONE(&t, 0x0f, 0x01, 0xee);
+	assert_int_equal(c->gpr[RAX], 2u << 6);
+	assert_int_equal(c->gpr[RDX], 0);
+	assert_int_equal(cpu_write_cr0(c, c->cr0 & ~CR0_WP), ST_OK);
+	assert_int_equal(mem_write(c, SEG_FLAT, 0x3000, &v, 8), ST_OK);
+	c->gpr[RAX] = 1u << 6; /* nothing at all */
+	DONE(&t, 0x0f, 0x01, 0xef);
+	assert_int_equal(mem_read(c, SEG_FLAT, 0x3000, &v, 8), ST_FAULT);
+	assert_int_equal(c->fault.error, PF_P | PF_PK);
+	c->gpr[RDX] = 1;
+	FAULTS(&t, VEC_GP, 0x0f, 0x01, 0xef);
+	c->gpr[RDX] = 0;
+	c->gpr[RCX] = 1;
+	FAULTS(&t, VEC_GP, 0x0f, 0x01, 0xef);
+	FAULTS(&t, VEC_GP, 0x0f, 0x01, 0xee);
+	assert_int_equal(cpu_write_cr4(c, c->cr4 & ~CR4_PKE), ST_OK);
+	assert_int_equal(mem_read(c, SEG_FLAT, 0x3000, &v, 8), ST_OK);
+	end(&t);
+}
+
 static void cpuid_and_hypercalls(void **state)
 {
 	struct test t = begin(LONG, 0);
@@ -458,6 +502,7 @@ int main(void)
 		cmocka_unit_test(time_stamps),
 		cmocka_unit_test(segment_bases),
 		cmocka_unit_test(smap),
+		cmocka_unit_test(protection_keys),
 		cmocka_unit_test(syscall_and_back),
 		cmocka_unit_test(sysenter_and_back),
 		cmocka_unit_test(cpuid_and_hypercalls),
