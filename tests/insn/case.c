@@ -128,13 +128,13 @@ static bool append(struct gen *g, struct test_case *t, const struct row_info *ro
 
 /*
  * Operations that need registers or state to be as they were set up: images with the x87's pointers, which are not
- * always there (see corner_x87()); masked stores.
+ * always there (see corner_x87()); masked stores; branches to where a register says, which could be a loop.
  */
 static bool alone(const struct row_info *row)
 {
 	switch (row->op) {
 	case OP_fxsave: case OP_xsave: case OP_xsaveopt: case OP_xsavec: case OP_maskmovq: case OP_maskmovdqu:
-	case OP_call_rm: case OP_xrstor:
+	case OP_call_rm: case OP_jmp_rm: case OP_ret: case OP_xrstor:
 		return true;
 	default:
 		return false;

@@ -119,7 +119,7 @@ static const char *compare_vectors(const u8 *a, u8 *b, u32 ignored)
 {
 	static const struct field fields[] = {
 		{ "fcw", 0, 2, false }, { "fsw", 2, 2, false }, { "ftw", 4, 1, false },   { "fop", 6, 2, true },
-		{ "fip", 8, 8, true },  { "fdp", 16, 8, true }, { "mxcsr", 24, 4, false },
+		{ "fip", 8, 4, true },  { "fdp", 16, 4, true }, { "mxcsr", 24, 4, false },
 	};
 	char name[8];
 
