@@ -227,7 +227,7 @@ struct tlb_entry {
 	u64 rd, wr, ex; /* page address | generation; 0 is never valid */
 	u64 addend;     /* host address = linear address + addend */
 };
-#define TLB_BITS 10
+#define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
 enum mmu_index {
 	MMU_SUP,    /* CPL < 3, SMAP enforced if on */
