@@ -495,6 +495,17 @@ static void apply_state(const struct cpu *c, u32 leaf, u32 subleaf, u32 r[4])
 	}
 }
 
+void cpuid_apply_state(const struct cpu *c, struct cpuid_entry *e)
+{
+	u32 r[4] = { e->eax, e->ebx, e->ecx, e->edx };
+
+	apply_state(c, e->function, e->index, r);
+	e->eax = r[CPUID_EAX];
+	e->ebx = r[CPUID_EBX];
+	e->ecx = r[CPUID_ECX];
+	e->edx = r[CPUID_EDX];
+}
+
 void cpuid_query(const struct cpu *c, u32 leaf, u32 subleaf, u32 out[4])
 {
 	const struct cpuid_entry *e = cpuid_find(c, leaf, subleaf);

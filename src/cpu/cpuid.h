@@ -75,6 +75,9 @@ void cpuid_changed(struct cpu *c);
 /* What CPUID returns in EAX, EBX, ECX, EDX, as the kernel's KVM answers, with the bits that follow CPU state. */
 void cpuid_query(const struct cpu *c, u32 leaf, u32 subleaf, u32 out[4]);
 
+/* An entry as the guest sees it now: bits and sizes that follow CPU state (OSXSAVE, the size of XCR0's areas, ...). */
+void cpuid_apply_state(const struct cpu *c, struct cpuid_entry *e);
+
 /* The entry of the vCPU's CPUID for a leaf (subleaf where it is significant), or NULL. */
 const struct cpuid_entry *cpuid_find(const struct cpu *c, u32 leaf, u32 subleaf);
 

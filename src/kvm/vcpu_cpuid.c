@@ -26,9 +26,14 @@ static bool same(const struct cpu *c, const struct cpuid_entry *e, u32 n)
 {
 	if (n != c->nr_cpuid)
 		return false;
-	for (u32 k = 0; k < n; k++)
-		if (memcmp(&e[k], &c->cpuid[k], offsetof(struct cpuid_entry, padding)))
+	for (u32 k = 0; k < n; k++) {
+		struct cpuid_entry now = c->cpuid[k], then = e[k];
+
+		cpuid_apply_state(c, &now);
+		cpuid_apply_state(c, &then);
+		if (memcmp(&now, &then, offsetof(struct cpuid_entry, padding)))
 			return false;
+	}
 	return true;
 }
 
@@ -89,6 +94,7 @@ int vcpu_get_cpuid2(struct vcpu *v, void *arg)
 {
 	u64 addr = (u64)(uintptr_t)arg;
 	const struct cpu *c = &v->cpu;
+	struct cpuid_entry e[CPUID_MAX_ENTRIES];
 	struct kvm_cpuid2 head;
 
 	if (os_copy_in(&head, addr, sizeof(head)))
@@ -96,7 +102,12 @@ int vcpu_get_cpuid2(struct vcpu *v, void *arg)
 	if (head.nent < c->nr_cpuid)
 		return -E2BIG;
 	head.nent = c->nr_cpuid;
-	if (os_copy_out(addr + sizeof(head), c->cpuid, c->nr_cpuid * sizeof(c->cpuid[0])))
+	/* What the guest would see, as in the kernel. */
+	for (u32 n = 0; n < c->nr_cpuid; n++) {
+		e[n] = c->cpuid[n];
+		cpuid_apply_state(c, &e[n]);
+	}
+	if (os_copy_out(addr + sizeof(head), e, c->nr_cpuid * sizeof(e[0])))
 		return -EFAULT;
 	return os_copy_out(addr, &head, sizeof(head));
 }

@@ -240,6 +240,45 @@ TEST(cpuid_is_what_was_set)
 	FAILS(ioctl(m.vcpu, KVM_SET_CPUID2, (void *)8), EFAULT);
 }
 
+/* KVM_GET_CPUID2 tells what the guest sees, with what depends on its state; setting that again is no change. */
+TEST(cpuid_follows_the_state)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+	struct kvm_sregs s;
+
+	c->nent = 256;
+	OK(ioctl(m.kvm, KVM_GET_SUPPORTED_CPUID, c));
+	OK(ioctl(m.vcpu, KVM_SET_CPUID2, c));
+	CODE(&m, 0x1000, 0x0f, 0xa2, 0xf4);
+	start_long(&m, 0x1000);
+	for (unsigned osxsave = 0; osxsave < 2; osxsave++) {
+		s = get_sregs(&m);
+		s.cr4 |= osxsave << 18;
+		if (ioctl(m.vcpu, KVM_SET_SREGS, &s))
+			test_skip("no XSAVE");
+		c->nent = 256;
+		OK(ioctl(m.vcpu, KVM_GET_CPUID2, c));
+		for (u32 n = 0; n < c->nent; n++) {
+			const struct kvm_cpuid_entry2 *e = &c->entries[n];
+			struct kvm_regs r = { .rip = 0x1000, .rflags = 2, .rax = e->function, .rcx = e->index };
+
+			set_regs(&m, r);
+			run_until(&m, KVM_EXIT_HLT);
+			r = get_regs(&m);
+			CHECK_EQ(r.rax, e->eax);
+			CHECK_EQ(r.rbx, e->ebx);
+			CHECK_EQ(r.rcx, e->ecx);
+			CHECK_EQ(r.rdx, e->edx);
+			if (e->function == 1)
+				CHECK_EQ(e->ecx >> 27 & 1, osxsave);
+		}
+		OK(ioctl(m.vcpu, KVM_SET_CPUID2, c));
+	}
+	c->entries[0].eax ^= 1;
+	FAILS(ioctl(m.vcpu, KVM_SET_CPUID2, c), EINVAL);
+}
+
 TEST(fpu_round_trip)
 {
 	struct machine m = machine_new(MIB);

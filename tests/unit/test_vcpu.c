@@ -316,7 +316,10 @@ static void lists(void **state)
 	d->n = 256;
 	assert_int_equal(call(m->vcpu, KVM_GET_CPUID2, d), 0);
 	assert_int_equal(d->n, c->n);
-	assert_memory_equal(c->e, d->e, c->n * sizeof(c->e[0]));
+	/* The sizes in leaf 0xd are those of the current XCR0. */
+	for (u32 n = 0; n < c->n; n++)
+		if (c->e[n].function != 0xd)
+			assert_memory_equal(&c->e[n], &d->e[n], sizeof(c->e[n]));
 	c->n = 257;
 	assert_int_equal(call(m->vcpu, KVM_SET_CPUID2, c), -E2BIG);
 	free(c);
