@@ -19,10 +19,10 @@ t prime openssl prime -checks 20 11579208923731619542357098500868790785326998466
 t genrsa sh -c 'openssl genrsa 1024 2>/dev/null >/tmp/g && openssl rsa -in /tmp/g -check -noout'
 t python3 python3 check.py
 t perl perl check.pl
-for o in "-O0" "-O2" "-O3 -msse4.2 -ffp-contract=off" "-O3 -m32 -c" "-O2 -mfpmath=387"; do t "gcc $o" sh -c "gcc $o -S -o - calc.c | sha256sum; gcc $o calc.c -o /tmp/calc -lm && case '$o' in *-c) ;; *) /tmp/calc;; esac"; done
+for o in "-O0" "-O2" "-O3 -msse4.2 -ffp-contract=off" "-O3 -march=haswell -c" "-O2 -mfpmath=387"; do t "gcc $o" sh -c "gcc $o -S -o - calc.c | sha256sum; gcc $o calc.c -o /tmp/calc -lm && case '$o' in *-c) ;; *) /tmp/calc;; esac"; done
 for z in gzip bzip2 xz zstd; do t $z sh -c "cat check.py check.pl calc.c /tmp/data | $z -c | tee /tmp/z | sha256sum; $z -dc </tmp/z | sha256sum"; done
 t bc sh -c 'echo "scale=400; 4*a(1); e(1); l(2); sqrt(2)" | bc -l'
 t awk gawk 'BEGIN { srand(1); for (i = 0; i < 5000; i++) { x += sin(i) * exp(i / 1000) / (i + 1); y = (y * 31 + i) % 65537 } printf "%.17g %d %s\n", x, y, substr(rand(), 1, 8) }'
 t sort sh -c 'od -An -v -tx4 -w4 /tmp/data | sort | sha256sum; seq 1 20000 | sort -R --random-source=/tmp/data | md5sum; seq 1 20000 | factor | sha256sum'
 [ "$quick" = quick ] || for m in test_math test_cmath test_float test_struct test_decimal test_fractions test_long test_int test_hashlib test_zlib test_statistics test_random test_binascii test_json test_array test_memoryview test_unicode test_sort test_strtod test_complex; do
-	t $m sh -c "cd /tmp && timeout 900 python3 -m test -q $m 2>&1 | grep -E '^(test |FAIL|ERROR|Result|Tests result|Total)|passed|failed' | sed 's/ in [0-9.]* .*//'"; done
+	t $m sh -c "cd /tmp && timeout 900 python3 -m test -q $m 2>&1 | grep -E '^(FAIL|ERROR|Tests result)'"; done
