@@ -35,21 +35,21 @@ MODELS = {
     "core2duo": ("lm ssse3 cx16", "sse4_1 popcnt aes xsave"),
     "Nehalem": ("sse4_1 sse4_2 popcnt", "aes pclmulqdq xsave avx"),
     "Westmere": ("sse4_2 aes pclmulqdq", "xsave avx"),
-    "SandyBridge": ("aes xsave rdtscp", "bmi1 bmi2 movbe rdrand"),
-    "Haswell": ("bmi1 bmi2 movbe rdrand smep fsgsbase abm", "adx smap rdseed sha_ni"),
-    "Skylake-Client": ("bmi1 bmi2 adx smap xsavec", "sha_ni avx512f"),
-    "EPYC": ("bmi1 bmi2 adx smap sha_ni clflushopt", "avx512f"),
+    "SandyBridge": ("aes xsave rdtscp avx", "bmi1 bmi2 movbe rdrand"),
+    "Haswell": ("avx2 fma f16c bmi1 bmi2 movbe rdrand smep fsgsbase abm pcid invpcid", "adx smap rdseed sha_ni"),
+    "Skylake-Client": ("avx2 fma bmi1 bmi2 adx smap xsavec pcid invpcid", "sha_ni avx512f"),
+    "EPYC": ("avx2 fma bmi1 bmi2 adx smap sha_ni clflushopt", "avx512f"),
     "Opteron_G1": ("lm nx syscall sse2", "cx16 ssse3"),
     "Opteron_G5": ("lm aes sse4_2 xsave", "bmi2 movbe"),
-    "max": ("lm sse4_2 aes xsave bmi2 sha_ni smap umip", "avx512f svm vmx"),
-    "host": ("lm sse4_2 aes xsave bmi2 sha_ni smap umip", "avx512f svm vmx"),
+    "max": ("lm avx2 fma aes xsave bmi2 sha_ni smap umip pcid", "avx512f svm vmx"),
+    "host": ("lm avx2 fma aes xsave bmi2 sha_ni smap umip pcid", "avx512f svm vmx"),
 }
 
 # name: architecture, CPU model, CPUs, MiB, the kernel's options, QEMU's
 BOOTS = {
     "old-32": ("i386", "qemu32", 1, 128, "nosmp noapic", []),
     "old-64": ("amd64", "core2duo", 1, 128, "nokaslr mitigations=off", []),
-    "pti": ("amd64", "Haswell,enforce=off", 2, 256, "pti=on", ["-machine", "q35"]),
+    "pti": ("amd64", "Haswell", 2, 256, "pti=on", ["-machine", "q35"]),
     "pti-nopcid": ("amd64", "Westmere", 1, 256, "pti=on nopcid", []),
     "nopti-hugepages": ("amd64", "host", 1, 512, "nopti hugepages=16 transparent_hugepage=always", []),
     "gib": ("amd64", "host", 4, 4096, "hugepagesz=1G hugepages=1", []),
@@ -97,7 +97,7 @@ def model(args, cpu, arch, smp=1, memory=256, append="", options=(), name=""):
     with boot(args, name, arch, cpu, smp, memory, append, list(options)) as vm:
         cpuinfo = ask(vm, "cat /proc/cpuinfo", args)
         flags = set(re.search(r"^flags\s*: (.*)", cpuinfo, re.M)[1].split())
-        want, never = (set(names.split()) for names in MODELS[cpu.split(",")[0]])
+        want, never = (set(names.split()) for names in MODELS[cpu])
         # A feature that an option takes away is not one that the CPU lacks.
         if re.search(r"clearcpuid|noxsave|nosm|nolapic", append):
             want = set()
