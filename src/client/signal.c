@@ -69,6 +69,7 @@ static void run_handler(int sig, siginfo_t *info, void *uc, int place)
 		reset(sig, place);
 	/* A handler without SA_SIGINFO ignores what it is given besides the number. */
 	h.fn(sig, info, uc);
+	kvm_signal_handler_returns();
 }
 
 static bool is_wrapped(int sig)
@@ -131,6 +132,35 @@ EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old
 	return ret;
 }
 EXPORT_ALIAS(__sigaction, sigaction);
+
+/* ---- the thread's mask, of which the client sees what it has set ---- */
+
+static void add_held(sigset_t *old, u64 held)
+{
+	u64 *bits = (u64 *)old; /* the kernel's 8 bytes come first */
+
+	*bits |= held;
+}
+
+EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	int ret = next()->pthread_sigmask_(how, set, old);
+	u64 held = ret ? 0 : kvm_signal_mask_changes(how, (const u64 *)set);
+
+	if (!ret && old)
+		add_held(old, held);
+	return ret;
+}
+
+EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+	int ret = next()->sigprocmask_(how, set, old);
+	u64 held = ret ? 0 : kvm_signal_mask_changes(how, (const u64 *)set);
+
+	if (!ret && old)
+		add_held(old, held);
+	return ret;
+}
 
 /* ---- the older interfaces, which all end in libc's own sigaction() ---- */
 

@@ -41,6 +41,21 @@ static int rt_sigaction(int sig, const struct kernel_action *new, struct kernel_
 	return ret;
 }
 
+static int rt_sigprocmask(int how, const u64 *set, u64 *old, size_t size)
+{
+	sigset_t wide = { 0 }, was;
+	int ret;
+
+	if (size != sizeof(u64))
+		return edge(-EINVAL);
+	if (set)
+		memcpy(&wide, set, sizeof(*set));
+	ret = sigprocmask(how, set ? &wide : NULL, &was);
+	if (!ret && old)
+		memcpy(old, &was, sizeof(*old));
+	return ret;
+}
+
 static int openat2(int dirfd, const char *path, const struct open_how *how, size_t size)
 {
 	if (size >= sizeof(*how) && path_is_kvm(dirfd, path))
@@ -73,6 +88,7 @@ static int openat2(int dirfd, const char *path, const struct open_how *how, size
 	CALL(SYS_readlink, readlink(P(a), P(b), (size_t)c))                  \
 	CALL(SYS_readlinkat, readlinkat((int)a, P(b), P(c), (size_t)d))      \
 	CALL(SYS_rt_sigaction, rt_sigaction((int)a, P(b), P(c), (size_t)d))  \
+	CALL(SYS_rt_sigprocmask, rt_sigprocmask((int)a, P(b), P(c), (size_t)d)) \
 	CALL(SYS_stat, stat(P(a), P(b)))                                     \
 	CALL(SYS_statx, statx((int)a, P(b), (int)c, (u32)d, P(e)))
 /* clang-format on */

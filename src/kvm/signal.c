@@ -28,6 +28,7 @@
 
 #define SIG(n) BIT64((n)-1)
 #define SIGS_SYNC (SIG(SIGSEGV) | SIG(SIGBUS) | SIG(SIGFPE) | SIG(SIGILL) | SIG(SIGTRAP) | SIG(SIGSYS))
+#define SIGS_FAULT (SIG(SIGSEGV) | SIG(SIGBUS))
 #define SIGS_UNBLOCKABLE (SIG(SIGKILL) | SIG(SIGSTOP))
 #define SIGS_ASYNC (~(SIGS_SYNC | SIGS_UNBLOCKABLE))
 #define SIGS_IGNORED_BY_DEFAULT (SIG(SIGCHLD) | SIG(SIGURG) | SIG(SIGWINCH) | SIG(SIGCONT))
@@ -38,6 +39,8 @@ struct thread {
 	u32 depth;         /* ioctls: a handler that runs in kvm_signal_leave() may make one itself */
 	bool masked;       /* signals are blocked that `saved` does not block */
 	u64 saved;         /* the client's mask, for kvm_signal_leave() */
+	bool faults_open;  /* SIGSEGV and SIGBUS are not blocked */
+	u64 held;          /* those of the two that the client believes to be */
 };
 
 static __thread struct thread self __attribute__((tls_model("initial-exec")));
@@ -108,10 +111,44 @@ bool kvm_signal_notify(int sig, siginfo_t *info, void *ucontext)
 	return true;
 }
 
+/*
+ * A fault whose signal is blocked ends the process, where the kernel's KVM says EFAULT. Many clients block everything in
+ * the threads that run vCPUs.
+ */
+static __attribute__((noinline)) void open_faults(void)
+{
+	u64 set = SIGS_FAULT, old = 0;
+
+	sig_procmask(SIG_UNBLOCK, &set, &old);
+	self.held |= old & SIGS_FAULT;
+	self.faults_open = true;
+}
+
+u64 kvm_signal_mask_changes(int how, const u64 *set)
+{
+	u64 held = self.held;
+
+	if (!set)
+		return held;
+	self.faults_open = false;
+	if (how == SIG_SETMASK)
+		self.held = 0;
+	else if (how == SIG_UNBLOCK)
+		self.held &= ~*set;
+	return held;
+}
+
+void kvm_signal_handler_returns(void)
+{
+	self.faults_open = false; /* the kernel puts back the mask that there was before */
+}
+
 void kvm_signal_enter(void)
 {
 	self.depth++;
 	thread_fence();
+	if (unlikely(!self.faults_open))
+		open_faults();
 }
 
 void kvm_signal_leave(void)
@@ -128,7 +165,7 @@ void kvm_signal_leave(void)
 	self.depth = 0;
 	thread_fence();
 	masked = self.masked;
-	saved = self.saved;
+	saved = self.saved & ~(self.faults_open ? SIGS_FAULT : 0);
 	self.masked = false;
 	thread_fence();
 	if (masked)

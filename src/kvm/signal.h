@@ -41,6 +41,14 @@ bool kvm_signal_notify(int sig, siginfo_t *info, void *ucontext);
 void kvm_signal_enter(void);
 void kvm_signal_leave(void);
 
+/*
+ * SIGSEGV and SIGBUS are never blocked when an ioctl runs, though the client may believe that they are on its thread:
+ * those are what this returns. It is told of each change of the thread's mask (sigprocmask()'s arguments; set may be
+ * NULL), and when a handler of the client's returns.
+ */
+u64 kvm_signal_mask_changes(int how, const u64 *set);
+void kvm_signal_handler_returns(void);
+
 /* Around the part of KVM_RUN that a signal ends. begin: ATTN_KICK is set already if one is pending. */
 void signal_run_begin(struct vcpu *v);
 void signal_run_end(struct vcpu *v);

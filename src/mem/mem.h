@@ -40,16 +40,16 @@ void mem_split_end(struct cpu *c);
  * other vCPUs and by the client at any time, so these are the only places that touch it outside inline assembly.
  */
 #define GUEST_ACCESS __attribute__((no_sanitize("thread", "alignment"))) static inline
-#ifdef __SANITIZE_THREAD__
-#define GUEST_INLINE __attribute__((noinline, unused)) /* what is inlined gets its caller's instrumentation */
+#ifdef __SANITIZE_THREAD__ /* what is inlined gets its caller's instrumentation */
+#define GUEST_COPY __attribute__((no_sanitize("thread", "alignment"), noinline, unused)) static
 #else
-#define GUEST_INLINE __attribute__((always_inline))
+#define GUEST_COPY GUEST_ACCESS __attribute__((always_inline))
 #endif
 typedef u16 __attribute__((aligned(1), may_alias)) u16_un;
 typedef u32 __attribute__((aligned(1), may_alias)) u32_un;
 typedef u64 __attribute__((aligned(1), may_alias)) u64_un;
 
-GUEST_ACCESS GUEST_INLINE void guest_copy(void *to, const void *from, unsigned size)
+GUEST_COPY void guest_copy(void *to, const void *from, unsigned size)
 {
 	switch (size) {
 	case 1:

@@ -95,7 +95,8 @@ static void test_open(void)
 
 static int looks_right(const struct stat *st)
 {
-	return S_ISCHR(st->st_mode) && (st->st_mode & 0777) == 0666 && st->st_rdev == makedev(10, 232) && st->st_size == 0;
+	return S_ISCHR(st->st_mode) && (st->st_mode & 0777) == 0666 && st->st_rdev == makedev(10, 232) &&
+	       st->st_size == 0;
 }
 
 static void test_stat(void)
@@ -153,6 +154,7 @@ static void test_names(void)
 /* Links that lead there, wherever they are; and nothing is created through them. */
 static void test_links(void)
 {
+	static const char *const made[] = { "direct", "twice", "dev", "relative", "self", "nowhere" };
 	char dir[] = "/tmp/ukvm-device-XXXXXX", buf[4096], byte;
 	struct statx stx;
 	struct stat st;
@@ -193,9 +195,8 @@ static void test_links(void)
 	CHECK(is_kvm(open(buf, O_RDWR)));
 	close(fd);
 
-	for (const char *const *name = (const char *const[]){ "direct", "twice", "dev", "relative", "self", "nowhere", NULL };
-	     *name; name++)
-		CHECK(!unlink(*name));
+	for (unsigned n = 0; n < sizeof(made) / sizeof(made[0]); n++)
+		CHECK(!unlink(made[n]));
 	CHECK(!chdir("/") && !rmdir(dir));
 	close(at);
 }

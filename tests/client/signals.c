@@ -2,10 +2,12 @@
 /* Run by ukvm and without it alike: signal handlers behave as libc and kernel have them, though they are wrapped. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -156,6 +158,28 @@ static void test_faults(void)
 	CHECK(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
 }
 
+/* The mask reads as it was set, whatever ioctls were made in between. */
+static void test_mask(int fd)
+{
+	sigset_t all, segv, now;
+
+	sigfillset(&all);
+	sigemptyset(&segv);
+	sigaddset(&segv, SIGSEGV);
+	CHECK(!sigprocmask(SIG_SETMASK, &all, NULL));
+	ioctl(fd, KVM_GET_API_VERSION, 0);
+	CHECK(!sigprocmask(SIG_BLOCK, NULL, &now) && sigismember(&now, SIGSEGV) && sigismember(&now, SIGBUS));
+	CHECK(!pthread_sigmask(SIG_UNBLOCK, &segv, &now) && sigismember(&now, SIGSEGV));
+	ioctl(fd, KVM_GET_API_VERSION, 0);
+	CHECK(!pthread_sigmask(SIG_BLOCK, &segv, &now) && !sigismember(&now, SIGSEGV) && sigismember(&now, SIGBUS));
+	sigemptyset(&all);
+	CHECK(!sigprocmask(SIG_SETMASK, &all, &now) && sigismember(&now, SIGSEGV) && sigismember(&now, SIGUSR1));
+	CHECK(!sigprocmask(SIG_BLOCK, NULL, &now) && !sigismember(&now, SIGSEGV) && !sigismember(&now, SIGBUS));
+	errno = 0;
+	CHECK(sigprocmask(4711, &all, &now) == -1 && errno == EINVAL);
+	CHECK(pthread_sigmask(4711, &all, &now) == EINVAL);
+}
+
 static int died_of(void (*fn)(void))
 {
 	int status = 0;
@@ -189,6 +213,7 @@ int main(void)
 	test_sigaction(SIGRTMIN + 3);
 	test_older();
 	test_faults();
+	test_mask(fd);
 	CHECK(died_of(die_by_fault) == SIGSEGV);
 	CHECK(died_of(die_by_term) == SIGTERM);
 	if (fd >= 0)
