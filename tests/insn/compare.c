@@ -182,7 +182,7 @@ const char *compare(const struct test_case *t, const struct outcome *cpu, struct
 		return NULL;
 	if (cpu->vector == VEC_DB && cpu->s.rip >> 12 == EXIT_BASE >> 12 && cpu->s.rip % EXIT_SPACING)
 		return NULL;
-	/* The engine looks at the flags of a dot product when all of its steps are done, and at the last result only. */
+	/* The engine looks at the flags of a dot product when all of its steps are done, and at its last result. */
 	if (t->steps && cpu->vector == VEC_XM)
 		return NULL;
 	d = compare_fault(t, cpu, engine);

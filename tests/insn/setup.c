@@ -472,8 +472,9 @@ static void setup_by_operation(struct gen *g, struct enc *e, u64 target)
 		*gpr(g, RDI) = ((RW1 + 64 + below(&g->rng, PAGE)) & ~7u) - string_segment(e);
 		break;
 	case OP_maskmovdqu: case OP_vmaskmovdqu:
-		*gpr(g, RDI) = (g->careful || chance(&g->rng, 80) ? RW1 + 64 + below(&g->rng, PAGE) : near_edge(g, 16)) -
-			       string_segment(e);
+		*gpr(g, RDI) = RW1 + 64 + below(&g->rng, PAGE) - string_segment(e);
+		if (!g->careful && chance(&g->rng, 20))
+			*gpr(g, RDI) = near_edge(g, 16) - string_segment(e);
 		break;
 	case OP_cmpxchg: case OP_cmpxchg8b: case OP_cmpxchg16b:
 		setup_compare_exchange(g, e);
