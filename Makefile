@@ -5,7 +5,7 @@ MESON_ARGS ?=
 ARGS ?=
 
 SOURCES = $(shell find src include tests bench examples -name '*.[ch]' -o -name '*.def')
-SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm scripts/fuzz tests/client/launcher \
+SCRIPTS = scripts/setup scripts/check scripts/check-sanitized scripts/check-host-kvm scripts/fuzz scripts/selftests tests/client/launcher \
 	tests/client/installed tests/client/stats demo/fetch demo/run bench/run .ci/run
 
 all: $(BUILD)/build.ninja
@@ -42,6 +42,11 @@ bench: setup-bench
 check-host-kvm: all
 	@scripts/check-host-kvm $(BUILD)
 
+# Linux's own KVM selftests as clients; ARGS names some, such as x86_64/sync_regs_test.
+selftests: setup-build
+	@$(MAKE) --no-print-directory all
+	@scripts/selftests $(BUILD) $(ARGS)
+
 # The tests without the guests, in a sanitizer build.
 asan: setup-check
 	@scripts/check-sanitized address,undefined build-asan $(ARGS)
@@ -77,4 +82,4 @@ lint: setup-lint
 clean:
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
-.PHONY: all demo check check-long bench check-host-kvm asan tsan fuzz fuzz-insn docs install fmt lint clean
+.PHONY: all demo check check-long bench check-host-kvm asan tsan fuzz fuzz-insn selftests docs install fmt lint clean
