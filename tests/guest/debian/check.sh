@@ -7,7 +7,7 @@ t() { echo "$1: $(shift; "$@" 2>&1; echo "status=$?")"; }
 python3 -c "import random; r=random.Random(7); open('/tmp/data','wb').write(bytes(r.getrandbits(8) for _ in range(300000)))"
 for d in md5 sha1 sha224 sha256 sha384 sha512 sha512-256 sha3-256 sha3-512 shake128 blake2b512 blake2s256 ripemd160 sm3; do t $d openssl dgst -$d -provider default -provider legacy /tmp/data; done
 for c in aes-128-cbc aes-256-ctr aes-192-ofb aes-128-cfb8 camellia-256-cbc aria-256-cbc chacha20 des-ede3-cbc sm4-cbc bf-cbc rc4 cast5-cbc seed-cbc; do
-	k=000102030405060708090a0b0c0d0e0f; [ $c = ] && k=${k}101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f
+	k=000102030405060708090a0b0c0d0e0f
 	t $c sh -c "openssl enc -$c -provider default -provider legacy -K $k -iv 0f0e0d0c0b0a09080706050403020100 -in /tmp/data 2>/dev/null | tee /tmp/enc | sha256sum; openssl enc -d -$c -provider default -provider legacy -K $k -iv 0f0e0d0c0b0a09080706050403020100 -in /tmp/enc 2>/dev/null | cmp - /tmp/data"
 done
 for m in HMAC:digest:SHA256 CMAC:cipher:aes-128-cbc GMAC:cipher:aes-128-gcm KMAC128:custom:x POLY1305:a:b SIPHASH:size:16; do
