@@ -30,7 +30,12 @@ typedef uint64_t u64;
 typedef uint32_t u32;
 
 /* ---- the guest's code: position-independent, all of it in one section, no data but what it is given ---- */
-#define GUEST __attribute__((section("guest"), noinline, noclone, optimize("no-tree-vectorize", "no-tree-loop-distribute-patterns")))
+#ifdef __clang__
+#define ALONE noinline
+#else
+#define ALONE noinline, noclone, optimize("no-tree-vectorize", "no-tree-loop-distribute-patterns")
+#endif
+#define GUEST __attribute__((section("guest"), ALONE))
 
 GUEST static u64 loop(u64 n, void *mem)
 {

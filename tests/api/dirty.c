@@ -44,7 +44,7 @@ GUEST(writes, 32,
       "mov ebx, 4096 * 8 * 2\n"
       "bts [edi + 9 * 4096], ebx\n"              /* 9, and two pages on: 11 */
       "push [edi + 13 * 4096]\n"                 /* a read of 13; the stack is elsewhere */
-      "pop [edi + 12 * 4096]\n"                  /* 12 */
+      "pop dword ptr [edi + 12 * 4096]\n"        /* 12 */
       "cmp dword ptr [edi + 14 * 4096], 5\n"
       "fnstenv [edi + 16 * 4096 - 14]\n"         /* 15, 16 */
       "hlt");

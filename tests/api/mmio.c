@@ -101,13 +101,13 @@ DEVICE_TEST(cmpxchg_16, "mov rax, [rdi]; mov rdx, [rdi+8]; mov ecx, 7; lock cmpx
 	    CHECK_EQ(U64(8), 7))
 
 /* ---- stack and branches ---- */
-DEVICE_TEST(push_and_pop, "push rbx; pop [rdi]; push [rdi+8]; pop rax", CHECK_EQ(U64(0), 0x5555); CHECK_EQ(r.rax, U64(8));
+DEVICE_TEST(push_and_pop, "push rbx; pop qword ptr [rdi]; push qword ptr [rdi+8]; pop rax", CHECK_EQ(U64(0), 0x5555); CHECK_EQ(r.rax, U64(8));
 	    CHECK_EQ(r.rsp, 0x8000))
 DEVICE_TEST(stack_in_a_device, "lea rsp, [rdi+0x100]; push rbx; call 1f; 1: pop rcx; pop rdx; pushfq; popfq",
 	    CHECK_EQ(r.rdx, 0x5555); CHECK_EQ(r.rsp, DEVICE + 0x100))
 DEVICE_TEST(enter_and_leave, "lea rsp, [rdi+0x200]; lea rbp, [rdi+0x180]; enter 16, 3; leave", CHECK_EQ(r.rsp, DEVICE + 0x200);
 	    CHECK_EQ(r.rbp, DEVICE + 0x180))
-DEVICE_TEST(call_through, "lea rax, [rip+1f]; mov [rdi], rax; call [rdi]; hlt; 1: pop rax; mov ebx, 77", CHECK_EQ(r.rbx, 77))
+DEVICE_TEST(call_through, "lea rax, [rip+1f]; mov [rdi], rax; call qword ptr [rdi]; hlt; 1: pop rax; mov ebx, 77", CHECK_EQ(r.rbx, 77))
 
 /* ---- strings ---- */
 DEVICE_TEST(copy_in, "xchg rdi, rsi; mov ecx, 20; rep movsb", CHECK(!memcmp(dev.bytes, m.mem + 0x20000, 20));

@@ -228,7 +228,8 @@ TEST(alias_over_memory)
 	CHECK_EQ(p[0x10], 0x5a);
 }
 
-GUEST(patch, 32, "mov byte ptr [0x60000 + 1f - guest_patch_begin + 1], 0x77; 1: mov al, 0x11; hlt");
+/* Seven bytes, then the instruction whose second byte they change. */
+GUEST(patch, 32, "mov byte ptr [0x60008], 0x77; mov al, 0x11; hlt");
 
 TEST(code_and_page_tables_through_an_alias)
 {

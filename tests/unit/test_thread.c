@@ -206,7 +206,7 @@ static void compare(struct flat *a, struct flat *b, const struct code *code)
 		print_message("%02x ", code->bytes[n]);
 	for (unsigned r = 0; r < NR_GPR; r++)
 		print_message("\nr%u: threaded %lx, one by one %lx", r, a->cpu.gpr[r], b->cpu.gpr[r]);
-	fail_msg("cc: threaded %lx, one by one %lx", a->cpu.cc & FL_STATUS, b->cpu.cc & FL_STATUS);
+	fail_msg("cc: threaded %x, one by one %x", (u32)(a->cpu.cc & FL_STATUS), (u32)(b->cpu.cc & FL_STATUS));
 }
 
 static void random_code(void **state)
