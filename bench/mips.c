@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
  * Guest instructions per second: compiled code runs in 64-bit mode without any kernel, and the time that this
- * thread spends in KVM_RUN is divided by the instructions, which are counted by single-stepping a short run. An ordinary
- * KVM client, for ukvm and a real /dev/kvm alike. Prints "MIPS name millions-per-second", the best of several runs,
- * and "MEMORY vm bytes": how much more of its memory is resident than before there was a VM, the few pages that the
- * guest has touched among it.
+ * thread spends in KVM_RUN is divided by the instructions, which are counted by single-stepping a short run. An
+ * ordinary KVM client, for ukvm and a real /dev/kvm alike. Prints "MIPS name millions-per-second", the best of several
+ * runs, and "MEMORY vm bytes": how much more of its memory is resident than before there was a VM, the few pages that
+ * the guest has touched among it.
  *
  * Usage: mips [-t SECONDS] [NAME...]
  */
@@ -208,7 +208,8 @@ static void make_vm(void)
 	struct kvm_userspace_memory_region region = { .memory_size = MEM_SIZE, .userspace_addr = (uintptr_t)mem };
 	CHECK(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region));
 	vcpu = (int)CHECK(ioctl(vm, KVM_CREATE_VCPU, 0));
-	run = mmap(NULL, (size_t)CHECK(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0)), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	run = mmap(NULL, (size_t)CHECK(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0)), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu,
+		   0);
 	memcpy(mem + CODE, __start_guest, (size_t)(__stop_guest - __start_guest));
 	tables = (u64 *)(mem + TABLES);
 	tables[0] = (TABLES + 0x1000) | 3;

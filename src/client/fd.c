@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Which fds may be ours. An object lives while an fd or a mapping refers to it, and no notification exists when the last
- * one goes: so after a call that may have been it, kvm_collect() looks. A bitmap keeps all other calls as cheap as they
- * are. It may hold fds that are no longer ours, and must not miss any that this process was given by an ioctl, open or
- * dup; those that come otherwise are only looked for later.
+ * Which fds may be ours. An object lives while an fd or a mapping refers to it, and no notification exists when the
+ * last one goes: so after a call that may have been it, kvm_collect() looks. A bitmap keeps all other calls as cheap as
+ * they are. It may hold fds that are no longer ours, and must not miss any that this process was given by an ioctl,
+ * open or dup; those that come otherwise are only looked for later.
  */
 #include "client/preload.h"
 
@@ -18,8 +18,8 @@ static u64 bits[NR_FDS / 64];
 static bool high;
 
 /*
- * Closing is noticed only in the process that opened: a child of fork() owns none of the objects, and a child of vfork()
- * closes its own fds but shares this memory.
+ * Closing is noticed only in the process that opened: a child of fork() owns none of the objects, and a child of
+ * vfork() closes its own fds but shares this memory.
  */
 static int owner;
 

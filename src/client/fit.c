@@ -100,7 +100,8 @@ static const char *check_loader(int fd, const Elf64_Phdr *ph)
 	if (ph->p_filesz >= sizeof(loader) || pread(fd, loader, ph->p_filesz, (off_t)ph->p_offset) < 0)
 		return "its program interpreter cannot be read";
 	if (!strstr(loader, "ld-linux-x86-64"))
-		return "is linked with another C library than glibc, with which our library does not work; use a build for glibc";
+		return "is linked with another C library than glibc, with which our library does not work; "
+		       "use a build for glibc";
 	return NULL;
 }
 
@@ -128,13 +129,15 @@ static const char *check_headers(int fd, const Elf64_Ehdr *eh)
 	}
 	if (is_loader(fd))
 		return NULL;
-	return "is statically linked and so cannot load our library; use a dynamically linked build, or link it with libukvm";
+	return "is statically linked and so cannot load our library; "
+	       "use a dynamically linked build, or link it with libukvm";
 }
 
 static const char *check_elf(int fd, const Elf64_Ehdr *eh)
 {
 	if (eh->e_machine == EM_386)
-		return "is a 32-bit x86 program, and ukvm runs in 64-bit ones; use its amd64 build (the guest may be 32-bit)";
+		return "is a 32-bit x86 program, and ukvm runs in 64-bit ones; "
+		       "use its amd64 build (the guest may be 32-bit)";
 	if (eh->e_machine != EM_X86_64)
 		return "is for another architecture than this machine's; use its amd64 build";
 	if (eh->e_ident[EI_CLASS] != ELFCLASS64)

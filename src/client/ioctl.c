@@ -36,8 +36,8 @@ static void log_ioctl(int fd, unsigned long request, unsigned long arg, int ret)
 }
 
 /*
- * One that is not KVM's. The kernel's KVM answers EINVAL on /dev/kvm and on a vCPU, as for every request that it does not
- * know; our memfds would say ENOTTY.
+ * One that is not KVM's. The kernel's KVM answers EINVAL on /dev/kvm and on a vCPU, as for every request that it does
+ * not know; our memfds would say ENOTTY.
  */
 static int foreign(int fd, unsigned long request, unsigned long arg)
 {

@@ -107,7 +107,8 @@ static const struct column cap_columns[] = {
 	{ "name", TEXT, 37 }, { "number", DEC, 6 }, { "value", DEC, 10 }, { "text", TEXT, 0 }, { 0 },
 };
 static const struct column msr_columns[] = {
-	{ "first", HEX, 10 }, { "last", HEX, 10 }, { "saved", FLAG, 5 }, { "feature", FLAG, 7 }, { "name", TEXT, 0 }, { 0 },
+	{ "first", HEX, 10 }, { "last", HEX, 10 }, { "saved", FLAG, 5 }, { "feature", FLAG, 7 },
+	{ "name", TEXT, 0 }, { 0 },
 };
 static const struct column cpuid_columns[] = {
 	{ "leaf", HEX, 10 }, { "subleaf", DEC, 7 }, { "register", TEXT, 8 }, { "bit", DEC, 3 },
@@ -134,7 +135,8 @@ static void list_caps(struct table *t)
 {
 	t->columns = cap_columns;
 	for (u32 n = 0; n < nr_cap_rows; n++)
-		ROW(t, T(cap_rows[n].name), N(cap_rows[n].cap), N((u32)cap_value(cap_rows[n].cap)), T(cap_rows[n].text));
+		ROW(t, T(cap_rows[n].name), N(cap_rows[n].cap), N((u32)cap_value(cap_rows[n].cap)),
+		    T(cap_rows[n].text));
 }
 
 static void list_msrs(struct table *t)

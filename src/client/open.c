@@ -11,7 +11,9 @@
 #include "os/proc.h"
 #include "os/sys.h"
 
-/* The first open is where we begin to be there at all: until then a program that we were preloaded into is left alone. */
+/*
+ * The first open is where we begin to be there at all: until then a program that we were preloaded into is left alone.
+ */
 static void first_open(void)
 {
 	static bool done;
@@ -65,8 +67,8 @@ int open_kvm(int flags)
 }
 
 /*
- * A path that does not say that it is ours, after the next library's open() returned fd: it may be a link to our device,
- * or a node of the real one.
+ * A path that does not say that it is ours, after the next library's open() returned fd: it may be a link to our
+ * device, or a node of the real one.
  */
 static int open_other(int dirfd, const char *path, int flags, int fd)
 {

@@ -60,8 +60,8 @@ const struct next *next(void);
 bool path_is_kvm(int dirfd, const char *path);
 
 /*
- * Is it a symbolic link, or a link to one, that leads to our device? That costs a system call, so it is asked only where
- * the next library's function has failed, or before it would create the file that a dangling link names.
+ * Is it a symbolic link, or a link to one, that leads to our device? That costs a system call, so it is asked only
+ * where the next library's function has failed, or before it would create the file that a dangling link names.
  */
 bool path_leads_to_kvm(int dirfd, const char *path);
 

@@ -2,8 +2,8 @@
 /*
  * QEMU up to 7.2.22 (Debian 12's) with its own APIC, as with any KVM without one: apic_sipi() leaves the request
  * CPU_INTERRUPT_SIPI pending for ever ("i386/cpu: Prevent delivering SIPI during SMM in TCG mode" took its reset out of
- * the way that KVM goes). So once a started vCPU halts, "it has work", its thread spins in kvm_cpu_exec() with QEMU's big
- * lock held, and the machine is dead; and at the next INIT the vCPU would start where the last SIPI said.
+ * the way that KVM goes). So once a started vCPU halts, "it has work", its thread spins in kvm_cpu_exec() with QEMU's
+ * big lock held, and the machine is dead; and at the next INIT the vCPU would start where the last SIPI said.
  *
  * QEMU exports its functions, for its modules; so when a vCPU halts for the first time after a SIPI, which it has seen
  * then for sure, we take the request back as QEMU means to. In a QEMU without the bug this changes nothing.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * syscall(): clients whose language or C library lacks a wrapper make these calls by number. The numbers whose functions
- * are ours go to those; everything else is the next library's, by a jump: what clone() and vfork() return to is the
- * caller's stack, and not a frame of ours.
+ * syscall(): clients whose language or C library lacks a wrapper make these calls by number. The numbers whose
+ * functions are ours go to those; everything else is the next library's, by a jump: what clone() and vfork() return to
+ * is the caller's stack, and not a frame of ours.
  */
 #include "client/preload.h"
 

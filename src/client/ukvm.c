@@ -22,7 +22,7 @@ static const char usage[] =
 	"Runs COMMAND, a program that uses /dev/kvm, with a KVM that lives in the program itself.\n"
 	"\n"
 	"  --log FILE         append diagnostics to FILE (\"stderr\": standard error); also UKVM_LOG=FILE\n"
-	"  --stats[=json]     print statistics at the end of COMMAND, and of every other program with a VM; also UKVM_STATS=1\n"
+	"  --stats[=json]     print statistics at the end of every program with a VM; also UKVM_STATS=1\n"
 	"  --stats-file FILE  append them to FILE instead of standard error; also UKVM_STATS_FILE=FILE\n"
 	"  --stats-signal SIG print them also when the program gets this signal (RTMIN+3, USR2, a number)\n"
 	"  --list WHAT        print what there is: ioctls, caps, msrs or cpuid\n"
@@ -84,8 +84,8 @@ static bool put_first(const char *name, const char *first)
 }
 
 /*
- * LD_PRELOAD, ours first. Spaces and colons separate its entries, and there is no way to quote them; so a directory with
- * a space becomes one that libraries are searched in, where only colons and semicolons separate.
+ * LD_PRELOAD, ours first. Spaces and colons separate its entries, and there is no way to quote them; so a directory
+ * with a space becomes one that libraries are searched in, where only colons and semicolons separate.
  */
 static bool set_preload(void)
 {

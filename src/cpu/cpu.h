@@ -110,7 +110,7 @@ enum sreg {
 
 struct seg {
 	u64 base;
-	u64 rd_end; /* an access at offset ea of n bytes is surely allowed if ea + n <= rd_end; else seg_check() tells */
+	u64 rd_end; /* an access at offset ea of n bytes is allowed if ea + n <= rd_end; else seg_check() tells */
 	u64 wr_end; /* likewise for writes; both derived by cpu_update_mode() */
 	u32 limit;
 	u32 attr;
@@ -238,9 +238,9 @@ enum mmu_index {
 
 /* cpu::attn: why the run loop must look up between two blocks. Set by any thread (atomically). */
 enum attn {
-	ATTN_KICK = 1 << 0,    /* a signal, or another thread: leave with EXIT_INTR */
-	ATTN_EVENT = 1 << 1,   /* an exception, NMI or interrupt may be deliverable now, or a window is asked for */
-	ATTN_STEP = 1 << 2,    /* single step (TF), shadow, guest debugging, code breakpoints: one instruction at a time */
+	ATTN_KICK = 1 << 0,  /* a signal, or another thread: leave with EXIT_INTR */
+	ATTN_EVENT = 1 << 1, /* an exception, NMI or interrupt may be deliverable now, or a window is asked for */
+	ATTN_STEP = 1 << 2, /* single step (TF), shadow, guest debugging, code breakpoints: one instruction at a time */
 	ATTN_REQUEST = 1 << 3, /* the VM wants this vCPU at rest for a moment (slots, dirty log): cpu_host::request */
 	ATTN_RESUME = 1 << 4,  /* the io log or pio holds answers: run the one instruction that asked, first */
 };
@@ -359,7 +359,9 @@ struct cpu {
 
 /* What the engine asks of whoever embeds it. All may be NULL; ctx is cpu::host_ctx. */
 struct cpu_host {
-	/* A device that is served here and not by the client (ioeventfd, coalesced MMIO): true if it took the access. */
+	/*
+	 * A device that is served here and not by the client (ioeventfd, coalesced MMIO): true if it took the access.
+	 */
 	bool (*mmio)(void *ctx, u64 gpa, unsigned len, bool write, void *data);
 	bool (*pio)(void *ctx, u16 port, unsigned size, bool write, void *data);
 	/* ATTN_REQUEST: rest until the VM is done; may replace cpu::map. */
@@ -369,8 +371,9 @@ struct cpu_host {
 	/* May the guest access this MSR (KVM_X86_SET_MSR_FILTER)? */
 	bool (*msr_allowed)(void *ctx, u32 index, bool write);
 	/*
-	 * RDMSR or WRMSR would raise #GP; cpu::exit.msr has index, data and KVM_MSR_EXIT_REASON_* why. 0: handled (*data
-	 * is the answer); < 0: #GP; ST_EXIT: the client is asked, and the instruction runs again with its answer.
+	 * RDMSR or WRMSR would raise #GP; cpu::exit.msr has index, data and KVM_MSR_EXIT_REASON_* why. 0: handled
+	 * (*data is the answer); < 0: #GP; ST_EXIT: the client is asked, and the instruction runs again with its
+	 * answer.
 	 */
 	int (*msr)(void *ctx, u32 index, u64 *data, bool write);
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Control registers, EFER and XCR0: what they may hold, and what follows from a change. The functions for instructions
- * return an enum status and have no effect unless it is ST_OK; after ST_OK derived state and the TLB are up to date, and
- * the caller ends the block.
+ * return an enum status and have no effect unless it is ST_OK; after ST_OK derived state and the TLB are up to date,
+ * and the caller ends the block.
  */
 #ifndef UKVM_CPU_CR_H
 #define UKVM_CPU_CR_H

@@ -26,13 +26,16 @@
 #define GUESTDBG_USE_HW_BP BIT(17)
 #define GUESTDBG_BLOCKIRQ BIT(20)
 
-/* Everything derived from DR0-3, DR7, cpu::guest_debug, RFLAGS.TF and RF and the interrupt shadow: cpu::bp, cpu::step and
- * ATTN_STEP. To be called after a change of any of them; costs nothing while nothing is on. */
+/*
+ * Everything derived from DR0-3, DR7, cpu::guest_debug, RFLAGS.TF and RF and the interrupt shadow: cpu::bp, cpu::step
+ * and ATTN_STEP. To be called after a change of any of them; costs nothing while nothing is on.
+ */
 void debug_recompute(struct cpu *c);
 
 static inline void debug_update(struct cpu *c)
 {
-	if (unlikely((c->dr[7] & DR7_ENABLED) | c->guest_debug | c->step | (c->rflags & (FL_TF | FL_RF)) | c->ev.shadow))
+	if (unlikely((c->dr[7] & DR7_ENABLED) | c->guest_debug | c->step | (c->rflags & (FL_TF | FL_RF)) |
+		     c->ev.shadow))
 		debug_recompute(c);
 }
 

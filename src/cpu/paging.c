@@ -112,8 +112,8 @@ static u64 page_base(const struct cpu *c, const struct level *l, u64 entry)
 }
 
 /*
- * What the protection key of a leaf takes away from data accesses, of PF_P (read) and PF_W. Keys are for user pages, and
- * say nothing of fetches (SDM vol. 3, 4.6.2).
+ * What the protection key of a leaf takes away from data accesses, of PF_P (read) and PF_W. Keys are for user pages,
+ * and say nothing of fetches (SDM vol. 3, 4.6.2).
  */
 static unsigned key_denies(const struct cpu *c, u64 rights, u64 leaf, unsigned access)
 {

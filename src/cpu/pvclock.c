@@ -86,8 +86,8 @@ static int publish(struct cpu *c, u64 gpa, void *info, u32 size)
 }
 
 /*
- * Every vCPU gets the same function of the host's TSC (one base, one factor), so that their clocks never differ, not even
- * by the rounding of an update that came at another time: that is what TSC_STABLE promises.
+ * Every vCPU gets the same function of the host's TSC (one base, one factor), so that their clocks never differ, not
+ * even by the rounding of an update that came at another time: that is what TSC_STABLE promises.
  */
 static void update_system(struct cpu *c, bool stopped)
 {

@@ -12,7 +12,8 @@
 struct cpu_stats {
 	u64 insns;
 	u64 blocks;          /* transfers of control: each is an access of the fetch kind */
-	u64 reads, writes;   /* memory operands of the instructions executed, REP counted once: derived, see block_work() */
+	u64 reads,
+		writes; /* memory operands of the instructions executed, REP counted once: derived, see block_work() */
 	u64 decodes;         /* instructions decoded */
 	u64 tlb_miss[3];     /* enum mem_access: page walks */
 	u64 tlb_fill;

@@ -97,7 +97,8 @@ INLINE int test_mi(struct cpu *c, const struct insn *i, unsigned size, void *p, 
 	STAMP_MEM(name, MI, USE_UPDATE, alu_mi, name##_mem)							       \
 	STAMP_MEM(name, LMR, USE_UPDATE, alu_mr, name##_lock)							       \
 	STAMP_MEM(name, LMI, USE_UPDATE, alu_mi, name##_lock)							       \
-	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RM), RUN_ROW(name, RI), RUN_ROW(name, MR), RUN_ROW(name, MI), RUN_ROW(name, LMR),    \
+	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RM), RUN_ROW(name, RI), RUN_ROW(name, MR), \
+		RUN_ROW(name, MI), RUN_ROW(name, LMR), \
 		   RUN_ROW(name, LMI))
 
 ALU2(add, "add", NONE);
@@ -110,9 +111,9 @@ ALU2(xor, "xor", NONE);
 
 #define COMPARE(name, mnem)											       \
 	REG_CORE(name##_reg, mnem, NONE, SOURCE)								       \
-	STAMP_REG(name, RR, test_rr, name##_reg)									       \
+	STAMP_REG(name, RR, test_rr, name##_reg) \
 	STAMP_MEM(name, RM, USE_LOAD, test_rm, name##_reg)							       \
-	STAMP_REG(name, RI, test_ri, name##_reg)									       \
+	STAMP_REG(name, RI, test_ri, name##_reg) \
 	STAMP_MEM(name, MR, USE_LOAD, test_mr, name##_reg)							       \
 	STAMP_MEM(name, MI, USE_LOAD, test_mi, name##_reg)							       \
 	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RM), RUN_ROW(name, RI), RUN_ROW(name, MR), RUN_ROW(name, MI))

@@ -185,7 +185,8 @@ static int find_or_build(struct cpu *c, u64 lin, u8 *host, struct block **out)
 
 /*
  * A jump that was void only because translations changed, when this one has not: the page is where it was. That is what
- * happens to most of the kernel's code at each switch of address spaces. (A dropped block is on a page that is nowhere.)
+ * happens to most of the kernel's code at each switch of address spaces. (A dropped block is on a page that is
+ * nowhere.)
  */
 static struct block *same_as_before(struct cpu *c, u64 lin, const u8 *host)
 {

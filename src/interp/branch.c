@@ -3,8 +3,8 @@
 #include "interp/impl.h"
 
 /*
- * With a twin for insn::run where the operand is of 64 bits, and the stack flat therefore. They end the block, but for a
- * soft TLB miss of the operand.
+ * With a twin for insn::run where the operand is of 64 bits, and the stack flat therefore. They end the block, but for
+ * a soft TLB miss of the operand.
  */
 #define STAMP_BRANCH_RUN(name, form, tmpl, ...)									       \
 	HANDLER(name##_##form##_64_run)										       \

@@ -78,7 +78,9 @@ static inline void reg_write(struct cpu *c, unsigned off, unsigned size, u64 v)
 int branch_to(struct cpu *c, u64 rip, unsigned size);
 
 /* ---- stack (stack.c) ---- */
-/* Push or pop one value of size index SZ_16..SZ_64 through SS, with the current stack size. RSP is committed on ST_OK. */
+/*
+ * Push or pop one value of size index SZ_16..SZ_64 through SS, with the current stack size. RSP is committed on ST_OK.
+ */
 int stack_push(struct cpu *c, unsigned size, u64 v);
 int stack_pop(struct cpu *c, unsigned size, u64 *v);
 

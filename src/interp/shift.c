@@ -28,8 +28,8 @@ INLINE int shift_mi(struct cpu *c, const struct insn *i, unsigned size, void *p,
 #define SHIFT(name, mnem)											       \
 	REG_CORE(name##_reg, mnem, ALL, COUNT)									       \
 	MEM_CORE(name##_mem, mnem, ALL, COUNT)									       \
-	STAMP_REG(name, RR, shift_rr, name##_reg)									       \
-	STAMP_REG(name, RI, shift_ri, name##_reg)									       \
+	STAMP_REG(name, RR, shift_rr, name##_reg) \
+	STAMP_REG(name, RI, shift_ri, name##_reg) \
 	STAMP_MEM(name, MR, USE_UPDATE, shift_mr, name##_mem)							       \
 	STAMP_MEM(name, MI, USE_UPDATE, shift_mi, name##_mem)							       \
 	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RI), RUN_ROW(name, MR), RUN_ROW(name, MI))
@@ -109,9 +109,9 @@ INLINE int double_mr_cl(struct cpu *c, const struct insn *i, unsigned size, doub
 
 #define DOUBLE_SHIFT(name, mnem)										       \
 	DOUBLE_CORE(name##_core, mnem)										       \
-	STAMP_REG_WORDS(name, RR, double_rr, name##_core)								       \
+	STAMP_REG_WORDS(name, RR, double_rr, name##_core) \
 	STAMP_WORDS(name, MR, double_mr, name##_core)								       \
-	STAMP_REG_WORDS(name##_cl, RR, double_rr_cl, name##_core)							       \
+	STAMP_REG_WORDS(name##_cl, RR, double_rr_cl, name##_core) \
 	STAMP_WORDS(name##_cl, MR, double_mr_cl, name##_core)							       \
 	IMPL_TABLE(name, RUN_ROW_WORDS(name, RR), ROW_WORDS(name, MR));						       \
 	IMPL_TABLE(name##_cl, RUN_ROW_WORDS(name##_cl, RR), ROW_WORDS(name##_cl, MR))

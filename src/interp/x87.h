@@ -53,7 +53,7 @@ extern const u16 x87_host_cw;
 	static u16 name##_fast(const struct fpu *f, void *a, void *b, void *mem)                                       \
 	{                                                                                                              \
 		u16 sw;                                                                                                \
-                                                                                                                       \
+	\
 		asm volatile("fldcw %[cw]\n\t" load text "\n\tfnstsw %%ax\n\t" store "fldcw %[host]"                   \
 			     : "=&a"(sw)                                                                               \
 			     : [cw] "m"(f->fcw), [host] "m"(x87_host_cw), [a] "r"(a), [b] "r"(b), [mem] "r"(mem)       \

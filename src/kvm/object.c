@@ -579,7 +579,8 @@ void kvm_collect(void)
 
 void kvm_collect_sometimes(void)
 {
-	if (__atomic_add_fetch(&table.created, 1, __ATOMIC_RELAXED) < __atomic_load_n(&table.count, __ATOMIC_RELAXED) / 4)
+	if (__atomic_add_fetch(&table.created, 1, __ATOMIC_RELAXED) <
+	    __atomic_load_n(&table.count, __ATOMIC_RELAXED) / 4)
 		return;
 	__atomic_store_n(&table.created, 0, __ATOMIC_RELAXED);
 	kvm_collect();

@@ -83,8 +83,8 @@ static int take_sync_regs(struct vcpu *v)
 }
 
 /*
- * The specification has kvm_run::apic_base as an input too. Newer kernels ignore it, so clients leave it alone, or clear
- * all of kvm_run: only another value than was put there, and one that can be, is meant.
+ * The specification has kvm_run::apic_base as an input too. Newer kernels ignore it, so clients leave it alone, or
+ * clear all of kvm_run: only another value than was put there, and one that can be, is meant.
  */
 static void take_apic_base(struct vcpu *v, u64 base)
 {
@@ -398,7 +398,9 @@ static int run_until_exit(struct vcpu *v)
 	if (unlikely(!can_enter(&v->cpu)) && !immediate)
 		return put_fail_entry(v);
 	why = run_engine(v);
-	/* Nothing ran: what kvm_run tells is still the exit before, and clients look at it after they completed that. */
+	/*
+	 * Nothing ran: what kvm_run tells is still the exit before, and clients look at it after they completed that.
+	 */
 	return immediate && why == EXIT_INTR ? -EINTR : put_exit(v, why);
 }
 

@@ -82,8 +82,9 @@ void kvm_signal_wrapped(void)
 }
 
 /*
- * Blocks everything that may be blocked, remembering what the client had. A signal that came while another's wrapper was
- * still here interrupted that with its signal blocked: the client's mask is what all have in common, as nobody unblocks.
+ * Blocks everything that may be blocked, remembering what the client had. A signal that came while another's wrapper
+ * was still here interrupted that with its signal blocked: the client's mask is what all have in common, as nobody
+ * unblocks.
  */
 static void block_on_return(ucontext_t *uc)
 {
@@ -112,8 +113,8 @@ bool kvm_signal_notify(int sig, siginfo_t *info, void *ucontext)
 }
 
 /*
- * A fault whose signal is blocked ends the process, where the kernel's KVM says EFAULT. Many clients block everything in
- * the threads that run vCPUs.
+ * A fault whose signal is blocked ends the process, where the kernel's KVM says EFAULT. Many clients block everything
+ * in the threads that run vCPUs.
  */
 static __attribute__((noinline)) void open_faults(void)
 {
@@ -173,9 +174,9 @@ void kvm_signal_leave(void)
 }
 
 /*
- * Blocks what the run's mask blocks, and finds what has to be polled for. A signal may be put back at any point here, and
- * then everything is blocked: if that is what the kernel says was blocked before, the client's mask is in self.saved.
- * (If it is so because the client blocks everything, nothing can be put back.)
+ * Blocks what the run's mask blocks, and finds what has to be polled for. A signal may be put back at any point here,
+ * and then everything is blocked: if that is what the kernel says was blocked before, the client's mask is in
+ * self.saved. (If it is so because the client blocks everything, nothing can be put back.)
  */
 static void run_mask(struct vcpu *v)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Statistics (UKVM_STATS, `ukvm --stats`): each vCPU publishes its counters in a page shared with a small process that
- * waits for this one to be gone, however that happens. Whatever prints them only reads: no lock, no libc, no allocation,
- * so a signal handler may.
+ * waits for this one to be gone, however that happens. Whatever prints them only reads: no lock, no libc, no
+ * allocation, so a signal handler may.
  */
 #ifndef UKVM_KVM_STATS_H
 #define UKVM_KVM_STATS_H

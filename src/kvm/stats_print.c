@@ -353,8 +353,9 @@ void stats_print(void)
 	out.n = 0;
 	out.comma = false;
 	out.json = stats_format() == STATS_JSON;
-	out.fd = *path ? (int)os_sys(SYS_open, (long)path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666, 0,
-				     0, 0) : 2;
+	out.fd = *path ? (int)os_sys(SYS_open, (long)path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666,
+				     0, 0, 0)
+		       : 2;
 	if (out.fd >= 0) {
 		all(&out, t);
 		flush(&out);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * A process that waits for the client to end. exit() prints by itself; this is for _exit() by number, signals (SIGKILL,
- * too) and exec. It is a child that sends no SIGCHLD and that wait() does not find (clone(2), __WCLONE), made before the
- * client has guest memory, and holds nothing of the client but standard error.
+ * too) and exec. It is a child that sends no SIGCHLD and that wait() does not find (clone(2), __WCLONE), made before
+ * the client has guest memory, and holds nothing of the client but standard error.
  */
 #include <fcntl.h>
 #include <poll.h>

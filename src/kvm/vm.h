@@ -81,7 +81,7 @@ struct vm {
 		bool known;
 		u64 offset;
 		u32 khz;
-	} tsc;                                   /* [lock] the last TSC that was set; others are kept in step, clock.c */
+	} tsc; /* [lock] the last TSC that was set; others are kept in step, clock.c */
 	u64 caps;                                /* [lock] KVM_ENABLE_CAP bits, CAP_EN_* */
 	u32 msr_exits;                           /* [lock] KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	struct msr_filter *msr_filter;           /* [lock] replaced only while all vCPUs rest; msr_filter.c */

@@ -169,8 +169,8 @@ int mem_write_bulk(struct cpu *c, unsigned seg, u64 ea, const void *in, size_t s
 int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how);
 
 /*
- * The same for a masked store: all of the operand is checked, also where nothing will be stored (SDM vol. 2, MASKMOVDQU,
- * leaves that to the CPU), and an alignment to 8 bytes.
+ * The same for a masked store: all of the operand is checked, also where nothing will be stored (SDM vol. 2,
+ * MASKMOVDQU, leaves that to the CPU), and an alignment to 8 bytes.
  */
 int mem_probe_masked(struct cpu *c, unsigned seg, u64 ea, size_t size);
 

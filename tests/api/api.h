@@ -56,7 +56,8 @@ __attribute__((noreturn, format(printf, 1, 2))) void test_skip(const char *fmt, 
 	do {                                                                                                           \
 		u64 a_ = (u64)(a), b_ = (u64)(b);                                                                      \
 		if (a_ != b_)                                                                                          \
-			FAIL("%s is 0x%llx, not %s = 0x%llx", #a, (unsigned long long)a_, #b, (unsigned long long)b_);  \
+			FAIL("%s is 0x%llx, not %s = 0x%llx", #a, (unsigned long long)a_, #b, \
+			(unsigned long long)b_); \
 	} while (0)
 /* The call succeeds; the value is its result. */
 #define OK(call)                                                                                                       \

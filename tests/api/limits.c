@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Counts, ends of buffers, impossible requests: the errno is the kernel's, and nothing has changed (spec 4.3, 4.17-4.19). */
+/*
+ * Counts, ends of buffers, impossible requests: the errno is the kernel's, and nothing has changed (spec 4.3,
+ * 4.17-4.19).
+ */
 #include <pthread.h>
 #include <termios.h>
 

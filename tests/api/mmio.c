@@ -71,7 +71,7 @@ static struct kvm_regs serve(struct machine *m)
 	{                                                                                                              \
 		struct machine m = machine_new(MIB);                                                                   \
 		struct kvm_regs r;                                                                                     \
-                                                                                                                       \
+	\
 		LOAD(&m, 0x1000, name);                                                                                \
 		r = serve(&m);                                                                                         \
 		(void)r;                                                                                               \
@@ -79,11 +79,14 @@ static struct kvm_regs serve(struct machine *m)
 	}
 
 /* ---- integer ---- */
-DEVICE_TEST(widening_moves, "movsx rax, byte ptr [rdi+0x50]; movzx ecx, word ptr [rdi+2]; movsxd rdx, dword ptr [rdi+4]",
-	    CHECK_EQ(r.rax, 0xfffffffffffffff0); CHECK_EQ(r.rcx, 0x0906); CHECK_EQ(r.rdx, 0x15120f0c); CHECK_EQ(dev.reads, 3))
+DEVICE_TEST(widening_moves, "movsx rax, byte ptr [rdi+0x50]; movzx ecx, word ptr [rdi+2]; "
+	    "movsxd rdx, dword ptr [rdi+4]",
+	    CHECK_EQ(r.rax, 0xfffffffffffffff0); CHECK_EQ(r.rcx, 0x0906); CHECK_EQ(r.rdx, 0x15120f0c);
+	    CHECK_EQ(dev.reads, 3))
 DEVICE_TEST(arithmetic, "add [rdi], eax; sub [rdi+8], rbx; neg byte ptr [rdi+16]; adc rax, [rdi+0x20]",
 	    CHECK_EQ(U32(0), 0x09060300 + 0x22222222); CHECK_EQ(dev.writes, 3))
-DEVICE_TEST(shifts, "shl dword ptr [rdi], 4; shrd [rdi+8], rax, 8", CHECK_EQ(U32(0), 0x90603000); CHECK_EQ(dev.bytes[15], 0x22))
+DEVICE_TEST(shifts, "shl dword ptr [rdi], 4; shrd [rdi+8], rax, 8",
+	    CHECK_EQ(U32(0), 0x90603000); CHECK_EQ(dev.bytes[15], 0x22))
 DEVICE_TEST(division, "mov qword ptr [rdi], 3; mov eax, 100; xor edx, edx; div qword ptr [rdi]", CHECK_EQ(r.rax, 33))
 DEVICE_TEST(conditional, "xor eax, eax; setz byte ptr [rdi]; cmovz rdx, [rdi+8]", CHECK_EQ(dev.bytes[0], 1);
 	    CHECK_EQ(r.rdx, U64(8)))
@@ -96,18 +99,22 @@ DEVICE_TEST(exchange, "xchg rax, [rdi]; lock xadd [rdi+8], rbx", CHECK_EQ(U64(0)
 	    CHECK_EQ(r.rax, 0x15120f0c09060300); CHECK_EQ(r.rbx, 0x2d2a2724211e1b18))
 DEVICE_TEST(cmpxchg_equal, "mov rax, [rdi]; lock cmpxchg [rdi], rbx", CHECK_EQ(U64(0), 0x5555))
 DEVICE_TEST(cmpxchg_different, "lock cmpxchg [rdi], rbx", CHECK_EQ(r.rax, 0x15120f0c09060300); CHECK_EQ(U64(0), r.rax))
-DEVICE_TEST(cmpxchg_wide, "mov eax, [rdi]; mov edx, [rdi+4]; mov ecx, 7; lock cmpxchg8b [rdi]", CHECK_EQ(U64(0), 0x700005555))
+DEVICE_TEST(cmpxchg_wide, "mov eax, [rdi]; mov edx, [rdi+4]; mov ecx, 7; lock cmpxchg8b [rdi]",
+	    CHECK_EQ(U64(0), 0x700005555))
 DEVICE_TEST(cmpxchg_16, "mov rax, [rdi]; mov rdx, [rdi+8]; mov ecx, 7; lock cmpxchg16b [rdi]", CHECK_EQ(U64(0), 0x5555);
 	    CHECK_EQ(U64(8), 7))
 
 /* ---- stack and branches ---- */
-DEVICE_TEST(push_and_pop, "push rbx; pop qword ptr [rdi]; push qword ptr [rdi+8]; pop rax", CHECK_EQ(U64(0), 0x5555); CHECK_EQ(r.rax, U64(8));
+DEVICE_TEST(push_and_pop, "push rbx; pop qword ptr [rdi]; push qword ptr [rdi+8]; pop rax",
+	    CHECK_EQ(U64(0), 0x5555); CHECK_EQ(r.rax, U64(8));
 	    CHECK_EQ(r.rsp, 0x8000))
 DEVICE_TEST(stack_in_a_device, "lea rsp, [rdi+0x100]; push rbx; call 1f; 1: pop rcx; pop rdx; pushfq; popfq",
 	    CHECK_EQ(r.rdx, 0x5555); CHECK_EQ(r.rsp, DEVICE + 0x100))
-DEVICE_TEST(enter_and_leave, "lea rsp, [rdi+0x200]; lea rbp, [rdi+0x180]; enter 16, 3; leave", CHECK_EQ(r.rsp, DEVICE + 0x200);
+DEVICE_TEST(enter_and_leave, "lea rsp, [rdi+0x200]; lea rbp, [rdi+0x180]; enter 16, 3; leave",
+	    CHECK_EQ(r.rsp, DEVICE + 0x200);
 	    CHECK_EQ(r.rbp, DEVICE + 0x180))
-DEVICE_TEST(call_through, "lea rax, [rip+1f]; mov [rdi], rax; call qword ptr [rdi]; hlt; 1: pop rax; mov ebx, 77", CHECK_EQ(r.rbx, 77))
+DEVICE_TEST(call_through, "lea rax, [rip+1f]; mov [rdi], rax; call qword ptr [rdi]; hlt; 1: pop rax; mov ebx, 77",
+	    CHECK_EQ(r.rbx, 77))
 
 /* ---- strings ---- */
 DEVICE_TEST(copy_in, "xchg rdi, rsi; mov ecx, 20; rep movsb", CHECK(!memcmp(dev.bytes, m.mem + 0x20000, 20));
@@ -120,23 +127,28 @@ DEVICE_TEST(fill, "rep stosq", CHECK_EQ(U64(16), 0x1111111122222222); CHECK_EQ(d
 DEVICE_TEST(translate_table, "mov rbx, rdi; mov al, 5; xlatb", CHECK_EQ(r.rax & 0xff, 15))
 
 /* ---- x87 and SSE ---- */
-DEVICE_TEST(x87_operands, "fninit; fld tbyte ptr [rdi]; fstp tbyte ptr [rdi+0x20]; fild qword ptr [rdi+0x40]; fistp qword ptr [rdi+0x50]",
+DEVICE_TEST(x87_operands, "fninit; fld tbyte ptr [rdi]; fstp tbyte ptr [rdi+0x20]; fild qword ptr [rdi+0x40]; "
+	    "fistp qword ptr [rdi+0x50]",
 	    CHECK(!memcmp(dev.bytes, dev.bytes + 0x20, 10)); CHECK_EQ(U64(0x40), U64(0x50)))
 DEVICE_TEST(x87_state, "fninit; fld1; fnsave [rdi]; frstor [rdi]; fstp qword ptr [rsi]",
 	    CHECK_EQ(*(u64 *)(m.mem + 0x20000), 0x3ff0000000000000))
-DEVICE_TEST(sse_state, "movq xmm3, rax; fxsave [rdi]; pxor xmm3, xmm3; fxrstor [rdi]; movq rbx, xmm3", CHECK_EQ(r.rbx, r.rax))
+DEVICE_TEST(sse_state, "movq xmm3, rax; fxsave [rdi]; pxor xmm3, xmm3; fxrstor [rdi]; movq rbx, xmm3",
+	    CHECK_EQ(r.rbx, r.rax))
 DEVICE_TEST(sse_moves, "movups xmm0, [rdi+3]; movups [rdi+0x103], xmm0; movnti [rdi+0x200], rax",
-	    CHECK(!memcmp(dev.bytes + 3, dev.bytes + 0x103, 16)); CHECK_EQ(dev.access[0].len, 8); CHECK_EQ(dev.access[1].len, 8);
+	    CHECK(!memcmp(dev.bytes + 3, dev.bytes + 0x103, 16)); CHECK_EQ(dev.access[0].len, 8);
+	    CHECK_EQ(dev.access[1].len, 8);
 	    CHECK_EQ(dev.access[1].offset, 11))
 DEVICE_TEST(masked_move, "pcmpeqb xmm1, xmm1; movq xmm0, rax; maskmovq mm0, mm0; maskmovdqu xmm0, xmm1",
 	    CHECK_EQ(U64(0), 0x1111111122222222))
 
 /* ---- shapes of an access ---- */
-DEVICE_TEST(across_pages, "mov rax, [rdi+0xffd]; mov [rdi+0x1ffb], rax; movups xmm0, [rdi+0xff9]; movups [rdi+0x2ff3], xmm0",
+DEVICE_TEST(across_pages, "mov rax, [rdi+0xffd]; mov [rdi+0x1ffb], rax; movups xmm0, [rdi+0xff9]; "
+	    "movups [rdi+0x2ff3], xmm0",
 	    CHECK_EQ(dev.access[0].len, 3); CHECK_EQ(dev.access[1].len, 5); CHECK_EQ(dev.access[1].offset, 0x1000);
 	    CHECK(!memcmp(dev.bytes + 0xff9, dev.bytes + 0x2ff3, 16)))
 DEVICE_TEST(no_access, "prefetcht0 [rdi]; lea rax, [rdi]; nop dword ptr [rdi]", CHECK_EQ(dev.reads + dev.writes, 0))
-DEVICE_TEST(tables, "sgdt [rdi]; lgdt [rdi]; sidt [rdi+16]; lidt [rdi+16]; mov word ptr [rdi], 0; mov ds, [rdi]; lldt [rdi]",
+DEVICE_TEST(tables, "sgdt [rdi]; lgdt [rdi]; sidt [rdi+16]; lidt [rdi+16]; mov word ptr [rdi], 0; "
+	    "mov ds, [rdi]; lldt [rdi]",
 	    CHECK_EQ(dev.bytes[0], 0))
 
 /* Until the client comes back nothing has happened, and it may never come back. */

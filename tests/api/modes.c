@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Every mode of the CPU and every exception, as the SDM has them (vol. 3, chapters 4 to 7 and 20): the rows of
- * modes_faults.S and modes_system.S, one fault each, and the guest of modes_walk.S that goes through all modes by itself.
+ * modes_faults.S and modes_system.S, one fault each, and the guest of modes_walk.S that goes through all modes by
+ * itself.
  */
 #include "modes.h"
 
@@ -121,7 +122,8 @@ static void put_idt(struct machine *m, u64 idt, bool wide)
 	for (unsigned v = 0; v < NR_VECTORS; v++) {
 		bool user = v == BP || v == OF || v == INT_USER;
 
-		put(m, idt + v * size, gate(wide ? KCODE64 : KCODE, HANDLERS + v, P | SYS_INT | (user ? DPL3 : 0), 0), 8);
+		put(m, idt + v * size, gate(wide ? KCODE64 : KCODE, HANDLERS + v, P | SYS_INT | (user ? DPL3 : 0), 0),
+		    8);
 	}
 	for (unsigned n = 0; n < sizeof(special) / sizeof(special[0]); n++)
 		put(m, idt + special[n].vector * size,
@@ -612,7 +614,8 @@ TEST(walk_through_all_modes)
 	}
 	regs = get_regs(&m);
 	if (m.run->exit_reason != KVM_EXIT_SHUTDOWN)
-		FAIL("exit %u at 0x%llx, after modes_walk.S:%u", m.run->exit_reason, (unsigned long long)regs.rip, w.line);
+		FAIL("exit %u at 0x%llx, after modes_walk.S:%u", m.run->exit_reason, (unsigned long long)regs.rip,
+		     w.line);
 	for (const u32 *line = __start_walk_checks; line < __stop_walk_checks; line++)
 		if (!w.seen[*line])
 			FAIL("modes_walk.S:%u was never reached", *line);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the client modes.c and its guests, modes_faults.S, modes_system.S and modes_walk.S, agree on. Read by C and by the assembler. */
+/*
+ * What the client modes.c and its guests, modes_faults.S, modes_system.S and modes_walk.S, agree on. Read by C and by
+ * the assembler.
+ */
 #ifndef UKVM_TESTS_MODES_H
 #define UKVM_TESTS_MODES_H
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Port I/O in all its forms: sizes, strings, directions, segments, address sizes, pages, devices (spec 5, KVM_EXIT_IO). */
+/*
+ * Port I/O in all its forms: sizes, strings, directions, segments, address sizes, pages, devices (spec 5, KVM_EXIT_IO).
+ */
 #include "guest.h"
 
 static u8 *io_data(struct machine *m)

@@ -298,8 +298,8 @@ TEST(storm_of_signals_keeps_the_mask)
 }
 
 /*
- * From the kick to the return of KVM_RUN: on the clock, and in the time that the guest's thread had the CPU, which is what
- * counts on a machine where it has to wait for that.
+ * From the kick to the return of KVM_RUN: on the clock, and in the time that the guest's thread had the CPU, which is
+ * what counts on a machine where it has to wait for that.
  */
 static struct timespec kicked_at, kicked_cpu;
 
@@ -356,8 +356,8 @@ static void expect_prompt_kicks(struct machine *m)
 	pthread_join(t, NULL);
 	qsort(clock, 101, sizeof(clock[0]), by_value);
 	qsort(cpu, 101, sizeof(cpu[0]), by_value);
-	printf("    kick latency: median %ld us, 90%% %ld us; of CPU time %ld us, 90%% %ld us\n", clock[50], clock[90], cpu[50],
-	       cpu[90]);
+	printf("    kick latency: median %ld us, 90%% %ld us; of CPU time %ld us, 90%% %ld us\n", clock[50], clock[90],
+	       cpu[50], cpu[90]);
 	CHECK(cpu[90] < 1000);
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Slots at their limits, the VM fd's memory over its life, aliases, and all of it while vCPUs run (spec 4.2, 4.6, 4.8). */
+/*
+ * Slots at their limits, the VM fd's memory over its life, aliases, and all of it while vCPUs run (spec 4.2, 4.6, 4.8).
+ */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>

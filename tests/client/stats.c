@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* A client whose guest does a known number of everything, and that ends as its argument says; for tests/client/stats. */
+/*
+ * A client whose guest does a known number of everything, and that ends as its argument says; for tests/client/stats.
+ */
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <signal.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Integer instructions against the host CPU: random encodings of each are decoded, executed by their handlers and by the
- * host, on the same registers, flags and memory; everything must be equal, undefined flags too. Guest memory is mapped
- * where its guest address is, so that addresses are the same on both sides.
+ * Integer instructions against the host CPU: random encodings of each are decoded, executed by their handlers and by
+ * the host, on the same registers, flags and memory; everything must be equal, undefined flags too. Guest memory is
+ * mapped where its guest address is, so that addresses are the same on both sides.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,12 +55,14 @@ struct item {
 	{ n, 0, 0x80, d, 1, BYTE | LOCKABLE, 0, false, 0 }, { n, 0, 0x81, d, 4, LOCKABLE, 0, false, 0 }, \
 	{ n, 0, 0x83, d, 1, LOCKABLE, 0, false, 0 }
 #define SHIFT_ITEMS(n, d) \
-	{ n, 0, 0xc0, d, 1, BYTE, 0, false, 0 }, { n, 0, 0xc1, d, 1, 0, 0, false, 0 }, { n, 0, 0xd0, d, 0, BYTE, 0, false, 0 }, \
-	{ n, 0, 0xd1, d, 0, 0, 0, false, 0 }, { n, 0, 0xd2, d, 0, BYTE, 0, false, 0 }, { n, 0, 0xd3, d, 0, 0, 0, false, 0 }
+	{ n, 0, 0xc0, d, 1, BYTE, 0, false, 0 }, { n, 0, 0xc1, d, 1, 0, 0, false, 0 }, \
+	{ n, 0, 0xd0, d, 0, BYTE, 0, false, 0 }, { n, 0, 0xd1, d, 0, 0, 0, false, 0 }, \
+	{ n, 0, 0xd2, d, 0, BYTE, 0, false, 0 }, { n, 0, 0xd3, d, 0, 0, 0, false, 0 }
 #define UNARY_ITEMS(n, op, d, how) \
 	{ n, 0, op, d, 0, BYTE | (how), 0, false, 0 }, { n, 0, (op) + 1, d, 0, how, 0, false, 0 }
 #define CC_ITEMS(cc) \
-	{ "set" #cc, 1, 0x90 + 0x##cc, 0, 0, BYTE, 0, false, 0 }, { "cmov" #cc, 1, 0x40 + 0x##cc, -1, 0, 0, 0, false, 0 }
+	{ "set" #cc, 1, 0x90 + 0x##cc, 0, 0, BYTE, 0, false, 0 }, \
+	{ "cmov" #cc, 1, 0x40 + 0x##cc, -1, 0, 0, 0, false, 0 }
 
 static const struct item items[] = {
 	ALU_ITEMS("add", 0x00, 0), ALU_ITEMS("or", 0x08, 1), ALU_ITEMS("adc", 0x10, 2), ALU_ITEMS("sbb", 0x18, 3),
@@ -107,7 +109,8 @@ static const struct item items[] = {
 	{ "popcnt", 1, 0xb8, -1, 0, 0, 0xf3, false, "popcnt" }, { "tzcnt", 1, 0xbc, -1, 0, 0, 0xf3, false, 0 },
 	{ "lzcnt", 1, 0xbd, -1, 0, 0, 0xf3, false, 0 },
 	{ "movbe", 2, 0xf0, -1, 0, NO_REG, 0, false, "movbe" }, { "movbe", 2, 0xf1, -1, 0, NO_REG, 0, false, "movbe" },
-	{ "crc32", 2, 0xf0, -1, 0, NO_66, 0xf2, false, "sse4_2" }, { "crc32", 2, 0xf1, -1, 0, 0, 0xf2, false, "sse4_2" },
+	{ "crc32", 2, 0xf0, -1, 0, NO_66, 0xf2, false, "sse4_2" },
+	{ "crc32", 2, 0xf1, -1, 0, 0, 0xf2, false, "sse4_2" },
 	{ "adcx", 2, 0xf6, -1, 0, NO_66, 0x66, false, "adx" }, { "adox", 2, 0xf6, -1, 0, NO_66, 0xf3, false, "adx" },
 	{ "andn", 2, 0xf2, -1, 0, NO_66, 0, true, "bmi1" }, { "blsr", 2, 0xf3, 1, 0, NO_66, 0, true, "bmi1" },
 	{ "blsmsk", 2, 0xf3, 2, 0, NO_66, 0, true, "bmi1" }, { "blsi", 2, 0xf3, 3, 0, NO_66, 0, true, "bmi1" },
@@ -181,7 +184,8 @@ static unsigned rnd_reg(const struct item *it, const struct encoding *e)
 
 	do {
 		r = rnd() & 15;
-	} while (r == 4 || r == 3 || ((it->how & BITSTRING) && e->mem && r != 9) || (it->map == 0 && r == 5 && it->opcode == 0xc9));
+	} while (r == 4 || r == 3 || ((it->how & BITSTRING) && e->mem && r != 9) ||
+		 (it->map == 0 && r == 5 && it->opcode == 0xc9));
 	return r;
 }
 
@@ -215,7 +219,8 @@ static void emit_opcode(struct encoding *e, const struct item *it, unsigned reg,
 	unsigned rex = (e->w ? 8 : 0) | (reg & 8 ? 4 : 0) | (rm & 8 ? 1 : 0);
 
 	if (it->vex) {
-		unsigned vvvv = it->digit >= 0 ? rnd_reg(it, e) : it->opcode == 0xf0 && it->map == 3 ? 0 : rnd_reg(it, e);
+		unsigned vvvv = it->digit >= 0 ? rnd_reg(it, e)
+					: it->opcode == 0xf0 && it->map == 3 ? 0 : rnd_reg(it, e);
 
 		emit(e, 0xc4);
 		emit(e, (reg & 8 ? 0 : 0x80) | 0x40 | (rm & 8 ? 0 : 0x20) | it->map);

@@ -503,7 +503,9 @@ static void plain_entries(struct flat *f, const struct shape *s)
 		put_entry(f, s, n, GRANTS);
 }
 
-/* Any one bit, and any two bits of one entry, other than they should be: P, PS, reserved and ignored ones, addresses. */
+/*
+ * Any one bit, and any two bits of one entry, other than they should be: P, PS, reserved and ignored ones, addresses.
+ */
 static void every_bit(struct flat *f, const struct shape *s)
 {
 	unsigned bits = s->size * 8;

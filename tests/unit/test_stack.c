@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Stack, branches, and the instructions that depend on privilege and mode: flags, interrupts by software, BOUND, BCD. */
+/*
+ * Stack, branches, and the instructions that depend on privilege and mode: flags, interrupts by software, BOUND, BCD.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -441,9 +443,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(push_and_pop),      TEST(faults_change_nothing),  TEST(stack_of_16_bits), TEST(pusha_and_popa),
-		TEST(enter_and_leave),   TEST(branches),               TEST(popf_by_privilege), TEST(virtual_interrupt_flag),
-		TEST(sti_shadow),        TEST(int_redirected),         TEST(bound_and_bcd),    TEST(read_modify_write),
+		TEST(push_and_pop),      TEST(faults_change_nothing),  TEST(stack_of_16_bits),
+		TEST(pusha_and_popa),    TEST(enter_and_leave),        TEST(branches),
+		TEST(popf_by_privilege), TEST(virtual_interrupt_flag), TEST(sti_shadow),
+		TEST(int_redirected),    TEST(bound_and_bcd),          TEST(read_modify_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

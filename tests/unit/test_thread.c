@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Threaded code does what its instructions do one by one; and what it puts off (RIP, statistics, MXCSR) is right when needed. */
+/*
+ * Threaded code does what its instructions do one by one; and what it puts off (RIP, statistics, MXCSR) is right when
+ * needed.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,7 +90,8 @@ static void emit_imm(struct code *c, unsigned n)
 static void emit_one(struct code *c)
 {
 	static const u8 two[] = { 0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38, 0x84, 0x88 };
-	unsigned size = rnd(4), reg = rnd_reg(), wide = size != SZ_8, rm = rnd(8) & 3, imm = size < SZ_32 ? 1u << size : 4;
+	unsigned size = rnd(4), reg = rnd_reg(), wide = size != SZ_8, rm = rnd(8) & 3,
+		 imm = size < SZ_32 ? 1u << size : 4;
 
 	switch (rnd(11)) {
 	case 0:
@@ -249,7 +253,8 @@ static void fault_in_the_middle(void **state)
 
 	(void)state;
 	/* inc rax; lea rcx, [rip + 0]; inc rax; mov rbx, [rdx]; inc rax */
-	PUT(f, 0x48, 0xff, 0xc0, 0x48, 0x8d, 0x0d, 0, 0, 0, 0, 0x48, 0xff, 0xc0, 0x48, 0x8b, 0x1a, 0x48, 0xff, 0xc0, HLT);
+	PUT(f, 0x48, 0xff, 0xc0, 0x48, 0x8d, 0x0d, 0, 0, 0, 0, 0x48, 0xff, 0xc0, 0x48, 0x8b, 0x1a, 0x48, 0xff, 0xc0,
+	    HLT);
 	flat_long(f, CODE);
 	f->cpu.gpr[RDX] = 2ull << 30;
 	f->cpu.exact_stats = true;
@@ -294,8 +299,8 @@ static void mxcsr_flags(void **state)
 
 	(void)state;
 	/* ldmxcsr [rsi]; divss xmm0, xmm1; stmxcsr [rdi]; ldmxcsr [rsi]; addss xmm0, xmm0; stmxcsr [rdi + 4] */
-	PUT(f, 0x0f, 0xae, 0x16, 0xf3, 0x0f, 0x5e, 0xc1, 0x0f, 0xae, 0x1f, 0x0f, 0xae, 0x16, 0xf3, 0x0f, 0x58, 0xc0, 0x0f,
-	    0xae, 0x5f, 0x04, HLT);
+	PUT(f, 0x0f, 0xae, 0x16, 0xf3, 0x0f, 0x5e, 0xc1, 0x0f, 0xae, 0x1f, 0x0f, 0xae, 0x16, 0xf3, 0x0f, 0x58, 0xc0,
+	    0x0f, 0xae, 0x5f, 0x04, HLT);
 	memcpy(f->mem + DATA, &init, 4);
 	for (unsigned n = 0; n < 3; n++) {
 		flat_long(f, CODE);
@@ -318,7 +323,8 @@ static void statistics(void **state)
 
 	(void)state;
 	/* mov ecx, 100000; l: mov rax, [rdi]; add [rdi], rax; push rax; pop rdx; dec ecx; jnz l; hlt */
-	PUT(f, 0xb9, 0xa0, 0x86, 0x01, 0x00, 0x48, 0x8b, 0x07, 0x48, 0x01, 0x07, 0x50, 0x5a, 0xff, 0xc9, 0x75, 0xf4, HLT);
+	PUT(f, 0xb9, 0xa0, 0x86, 0x01, 0x00, 0x48, 0x8b, 0x07, 0x48, 0x01, 0x07, 0x50, 0x5a, 0xff, 0xc9, 0x75, 0xf4,
+	    HLT);
 	flat_long(f, CODE);
 	c->gpr[RDI] = DATA;
 	c->gpr[RSP] = STACK;
@@ -334,8 +340,8 @@ static void statistics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(random_code),	   cmocka_unit_test(fault_in_the_middle), cmocka_unit_test(alignment_check),
-		cmocka_unit_test(mxcsr_flags),	   cmocka_unit_test(statistics),
+		cmocka_unit_test(random_code), cmocka_unit_test(fault_in_the_middle), cmocka_unit_test(alignment_check),
+		cmocka_unit_test(mxcsr_flags), cmocka_unit_test(statistics),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

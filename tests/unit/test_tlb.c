@@ -166,7 +166,8 @@ static void invlpg(struct test *t)
 
 static void invpcid(struct test *t)
 {
-	unsigned type = (unsigned)rnd(t, 4), p = (unsigned)rnd(t, PAGES), pcid = t->m.tagged ? (unsigned)rnd(t, PCIDS) : 0;
+	unsigned type = (unsigned)rnd(t, 4), p = (unsigned)rnd(t, PAGES),
+		 pcid = t->m.tagged ? (unsigned)rnd(t, PCIDS) : 0;
 
 	put(t, 0x3000, pcids[pcid]);
 	put(t, 0x3008, pages[p]);
