@@ -322,8 +322,12 @@ static void setup_restore(struct gen *g, struct enc *e)
 	memcpy(image + XSAVE_HEADER, &bv, 8);
 	if (chance(&g->rng, 10)) /* compacted: the same layout, since the first three components lie without a gap */
 		image[XSAVE_XCOMP + 7] = 0x80, image[XSAVE_XCOMP] = 7;
-	if (chance(&g->rng, 4))
-		image[XSAVE_HEADER + below(&g->rng, 64)] = (u8)rnd(&g->rng);
+	if (chance(&g->rng, 4)) {
+		unsigned at = below(&g->rng, 64), component = at < 16 ? 8 * (at % 8) : 64;
+
+		/* No bit of AVX-512, or of what came after it: the host's XCR0 may have it, and the engine's has not. */
+		image[XSAVE_HEADER + at] = (u8)(rnd(&g->rng) & (component == 0 ? 0x1f : component < 24 ? 0 : 0xff));
+	}
 	if (chance(&g->rng, 4))
 		image[24 + below(&g->rng, 4)] = (u8)rnd(&g->rng);
 	patch_memory(g, e->target, image, e->row->op == OP_fxrstor ? 512 : XSAVE_IMAGE);
@@ -414,7 +418,12 @@ static void setup_by_operation(struct gen *g, struct enc *e, u64 target)
 	u64 v;
 
 	switch (e->row->op) {
-	case OP_movs: case OP_cmps: case OP_stos: case OP_lods: case OP_scas: case OP_ins: case OP_outs:
+	case OP_ins: /* a hypervisor below the host emulates it in its last page, and then #PF comes before #GP */
+		setup_string(g, e);
+		if (*gpr(g, RDI) >> 12 == 0x7ffffffff)
+			*gpr(g, RDI) = 0;
+		break;
+	case OP_movs: case OP_cmps: case OP_stos: case OP_lods: case OP_scas: case OP_outs:
 		setup_string(g, e);
 		break;
 	case OP_div: case OP_idiv:
