@@ -330,6 +330,7 @@ static void setup_restore(struct gen *g, struct enc *e)
 	}
 	if (chance(&g->rng, 4))
 		image[24 + below(&g->rng, 4)] = (u8)rnd(&g->rng);
+	image[26] &= 0xfd; /* MXCSR.MM is AMD's own, and not in the guest's MXCSR_MASK */
 	patch_memory(g, e->target, image, e->row->op == OP_fxrstor ? 512 : XSAVE_IMAGE);
 }
 
