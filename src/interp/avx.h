@@ -115,6 +115,23 @@ INLINE unsigned avx_bytes(bool wide)
 			asm(text " %[s], %x[d_]" : [d_] "=x"(d) : [s] AT_BYTES(p, 16));                                \
 	} while (0)
 
+/* The handlers of dst = op(src, src2), which cannot raise floating-point exceptions. */
+#define AVX_BINARY_AS(op, text)                                                                                        \
+	AVX_INLINE int op##_avx(struct cpu *c, const struct insn *i, bool wide)                                        \
+	{                                                                                                              \
+		const void *p;                                                                                         \
+		v256 d;                                                                                                \
+		int st = avx_fetch3(c, i, avx_bytes(wide), &p);                                                        \
+														       \
+		if (unlikely(st))                                                                                      \
+			return st;                                                                                     \
+		AVX_RUN3(text, d, YMM(c, i->src), p);                                                                  \
+		YMM(c, i->dst) = d;                                                                                    \
+		return ST_OK;                                                                                          \
+	}                                                                                                              \
+	AVX_BOTH(op)
+#define AVX_BINARY(op) AVX_BINARY_AS(op, #op)
+
 /* ---- floating point ---- */
 
 /* simd_leave() for any width of result; a copy goes to the slow half, so that d itself may stay in a register. */

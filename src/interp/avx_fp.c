@@ -125,20 +125,6 @@ AVX_ONLY_128(vroundss)
 AVX_ONLY_128(vroundsd)
 
 /* Dot products, of each half: see SSE_DOT in sse_fp.c. */
-AVX_INLINE v128 lanes_ps(unsigned bits)
-{
-	union vec m;
-
-	for (unsigned k = 0; k < 4; k++)
-		m.d[k] = bits & BIT(k) ? ~0u : 0;
-	return m.v;
-}
-
-AVX_INLINE v128 lanes_pd(unsigned bits)
-{
-	return (v128){ bits & 1 ? ~0ull : 0, bits & 2 ? ~0ull : 0 };
-}
-
 #define AVX_DOT(op, all, lanes, kind)                                                                                  \
 	AVX_INLINE int op##_avx(struct cpu *c, const struct insn *i, bool wide)                                        \
 	{                                                                                                              \

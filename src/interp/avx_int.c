@@ -5,21 +5,6 @@
 #include "interp/simd_ops.h"
 
 /* ---- dst = op(src, src2) ---- */
-#define AVX_BINARY_AS(op, text)                                                                                        \
-	AVX_INLINE int op##_avx(struct cpu *c, const struct insn *i, bool wide)                                        \
-	{                                                                                                              \
-		const void *p;                                                                                         \
-		v256 d;                                                                                                \
-		int st = avx_fetch3(c, i, avx_bytes(wide), &p);                                                        \
-														       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		AVX_RUN3(text, d, YMM(c, i->src), p);                                                                  \
-		YMM(c, i->dst) = d;                                                                                    \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
-	AVX_BOTH(op)
-#define AVX_BINARY(op) AVX_BINARY_AS(op, #op)
 #define AVX_VECTOR(op) AVX_BINARY_AS(v##op, "v" #op)
 
 LANE_OPS(AVX_VECTOR)

@@ -111,23 +111,8 @@ AVX_IS(vperm2f128, permute_halves)
 AVX_IS(vperm2i128, permute_halves)
 
 /* ---- by the elements of a register ---- */
-#define AVX_PERMUTE(op)                                                                                                \
-	AVX_INLINE int op##_avx(struct cpu *c, const struct insn *i, bool wide)                                        \
-	{                                                                                                              \
-		const void *p;                                                                                         \
-		v256 d;                                                                                                \
-		int st = avx_fetch3(c, i, avx_bytes(wide), &p);                                                        \
-														       \
-		if (unlikely(st))                                                                                      \
-			return st;                                                                                     \
-		AVX_RUN3(#op, d, YMM(c, i->src), p);                                                                   \
-		YMM(c, i->dst) = d;                                                                                    \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
-	AVX_BOTH(op)
-
-AVX_PERMUTE(vpermilps)
-AVX_PERMUTE(vpermilpd)
+AVX_BINARY(vpermilps)
+AVX_BINARY(vpermilpd)
 
 #define AVX_PERMUTE_256(op)                                                                                            \
 	AVX_HANDLER(do_##op)                                                                                           \
@@ -283,25 +268,8 @@ AVX_PINSR(vpinsrw, 2, w, 8)
 AVX_PINSR(vpinsrd, 4, d, 4)
 AVX_PINSR(vpinsrq, 8, q, 2)
 
-#define AVX_PEXTR(op, bytes, field, lanes)                                                                             \
-	HANDLER(do_##op)                                                                                               \
-	{                                                                                                              \
-		union vec s;                                                                                           \
-		u64 v;                                                                                                 \
-														       \
-		if (avx_begin(c))                                                                                      \
-			return ST_FAULT;                                                                               \
-		s.v = XMM(c, i->src);                                                                                  \
-		v = s.field[i->imm & ((lanes) - 1)];                                                                   \
-		if (i->flags & INSN_MEM)                                                                               \
-			return mem_write(c, i->seg, insn_ea(c, i), &v, bytes);                                         \
-		REG64(c, i->dst) = v;                                                                                  \
-		return ST_OK;                                                                                          \
-	}                                                                                                              \
-	IMPL_ANY(op, do_##op);
-
-AVX_PEXTR(vpextrb, 1, b, 16)
-AVX_PEXTR(vpextrw, 2, w, 8)
-AVX_PEXTR(vpextrd, 4, d, 4)
-AVX_PEXTR(vpextrq, 8, q, 2)
-AVX_PEXTR(vextractps, 4, d, 4)
+PEXTR(vpextrb, avx_begin, 1, b, 16)
+PEXTR(vpextrw, avx_begin, 2, w, 8)
+PEXTR(vpextrd, avx_begin, 4, d, 4)
+PEXTR(vpextrq, avx_begin, 8, q, 2)
+PEXTR(vextractps, avx_begin, 4, d, 4)

@@ -94,6 +94,39 @@ INLINE void pblendw_imm(union vec *d, const union vec *s, unsigned imm)
 			d->w[k] = s->w[k];
 }
 
+/* An element of a register, to a general register or to memory; begin() checks whether the instruction may run. */
+#define PEXTR(op, begin, bytes, field, lanes)									       \
+	HANDLER(do_##op)											       \
+	{													       \
+		union vec s;											       \
+		u64 v;												       \
+														       \
+		if (begin(c))										       \
+			return ST_FAULT;									       \
+		s.v = XMM(c, i->src);										       \
+		v = s.field[i->imm & ((lanes) - 1)];								       \
+		if (i->flags & INSN_MEM)									       \
+			return mem_write(c, i->seg, insn_ea(c, i), &v, bytes);					       \
+		REG64(c, i->dst) = v;										       \
+		return ST_OK;											       \
+	}													       \
+	IMPL_ANY(op, do_##op);
+
+/* The elements that bits of a dot product's immediate let through. */
+INLINE v128 lanes_ps(unsigned bits)
+{
+	union vec m;
+
+	for (unsigned k = 0; k < 4; k++)
+		m.d[k] = bits & BIT(k) ? ~0u : 0;
+	return m.v;
+}
+
+INLINE v128 lanes_pd(unsigned bits)
+{
+	return (v128){ bits & 1 ? ~0ull : 0, bits & 2 ? ~0ull : 0 };
+}
+
 /* A case for each immediate from `at` on. */
 #define CASES_2(X, at) X((at)) X((at) + 1)
 #define CASES_8(X, at) CASES_2(X, at) CASES_2(X, (at) + 2) CASES_2(X, (at) + 4) CASES_2(X, (at) + 6)

@@ -155,20 +155,6 @@ SSE_FP_IMM(roundsd, 8, ROUNDSD, CASES_16, 15)
  * Dot products. Bits 7:4 of the immediate leave out products: an element that is cleared in both sources gives +0 and
  * raises nothing. Bits 3:0 leave out elements of the result.
  */
-static v128 lanes_ps(unsigned bits)
-{
-	union vec m;
-
-	for (unsigned k = 0; k < 4; k++)
-		m.d[k] = bits & BIT(k) ? ~0u : 0;
-	return m.v;
-}
-
-static v128 lanes_pd(unsigned bits)
-{
-	return (v128){ bits & 1 ? ~0ull : 0, bits & 2 ? ~0ull : 0 };
-}
-
 #define SSE_DOT(op, all, lanes, kind)                                                                                  \
 	HANDLER(do_##op)                                                                                               \
 	{                                                                                                              \

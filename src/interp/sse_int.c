@@ -202,28 +202,11 @@ SSE_PINSR(pinsrw, 2, w, 8)
 SSE_PINSR(pinsrd, 4, d, 4)
 SSE_PINSR(pinsrq, 8, q, 2)
 
-#define SSE_PEXTR(op, bytes, field, lanes)									       \
-	HANDLER(do_##op)											       \
-	{													       \
-		union vec s;											       \
-		u64 v;												       \
-														       \
-		if (sse_begin(c))										       \
-			return ST_FAULT;									       \
-		s.v = XMM(c, i->src);										       \
-		v = s.field[i->imm & ((lanes) - 1)];								       \
-		if (i->flags & INSN_MEM)									       \
-			return mem_write(c, i->seg, insn_ea(c, i), &v, bytes);					       \
-		REG64(c, i->dst) = v;										       \
-		return ST_OK;											       \
-	}													       \
-	IMPL_ANY(op, do_##op);
-
-SSE_PEXTR(pextrb, 1, b, 16)
-SSE_PEXTR(pextrw, 2, w, 8)
-SSE_PEXTR(pextrd, 4, d, 4)
-SSE_PEXTR(pextrq, 8, q, 2)
-SSE_PEXTR(extractps, 4, d, 4)
+PEXTR(pextrb, sse_begin, 1, b, 16)
+PEXTR(pextrw, sse_begin, 2, w, 8)
+PEXTR(pextrd, sse_begin, 4, d, 4)
+PEXTR(pextrq, sse_begin, 8, q, 2)
+PEXTR(extractps, sse_begin, 4, d, 4)
 
 #define SSE_MOVMSK(op)												       \
 	HANDLER(do_##op)											       \
