@@ -320,6 +320,14 @@ static void keep(struct client *c, int fd, enum class class)
 		if (!__atomic_compare_exchange_n(&w->slot[n].fd, &none, fd, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			continue;
 		w->class[n] = class;
+		/*
+		 * A kvm_run outlives its descriptor, here until the place is taken again: it is not the new vCPU's. With
+		 * threads the other one may be in it, and what a run left there is not looked at.
+		 */
+		if (w->slot[n].run && !w->threads) {
+			munmap(w->slot[n].run, w->run_size);
+			w->slot[n].run = NULL;
+		}
 		/* With threads the number may have become another file's: touching its mapping would be SIGBUS. */
 		if (class == VCPU && !w->slot[n].run && !one_in(&c->in, 8) && file_size(fd) >= w->run_size) {
 			void *run = mmap(NULL, w->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
