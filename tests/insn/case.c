@@ -43,13 +43,20 @@ void gen_undo(struct gen *g)
 	g->nr_patched = 0;
 }
 
-/* jmp to where a case ends */
-static void put_jump(u8 *to, u64 exit)
+/* jmp to where a case ends, from this offset in its code */
+static void put_jump(struct test_case *t, unsigned off, u32 exit)
 {
-	u64 target = EXIT_BASE + exit * EXIT_SPACING;
+	u32 rel = EXIT_BASE + exit * EXIT_SPACING - (CODE_BASE + t->code_at + off + 5);
+	u8 *code = t->code + off, *twin = t->twin + off;
 
-	memcpy(to, "\xff\x25\0\0\0\0", 6);
-	memcpy(to + 6, &target, 8);
+	*twin = 0xe9;
+	memcpy(twin + 1, &rel, 4);
+	if (t->width == WIDTH_16) {
+		*code++ = 0x66;
+		rel--;
+	}
+	*code = 0xe9;
+	memcpy(code + 1, &rel, 4);
 }
 
 /* ---- state ---- */
@@ -111,6 +118,25 @@ static bool legal_elsewhere(const u8 *bytes, unsigned n)
 	return insn_decode(bytes, n, DECODE_64, &i) < 0 || !op_reason(i.op);
 }
 
+/* The instruction in narrow code, and its twin; false if they are not the same to the decoder, or too long. */
+static bool append_narrow(struct gen *g, struct test_case *t, const struct enc *e)
+{
+	u8 twin[16];
+	unsigned n = narrow_twin(e, twin);
+	struct insn a, b;
+	int narrow = insn_decode(e->out, e->len, g->width == WIDTH_32 ? DECODE_32 : DECODE_16, &a);
+	int wide = insn_decode(twin, n, DECODE_64, &b);
+
+	if (!n || e->len > 15 || (narrow < 0) != (wide < 0) || (narrow >= 0 && (a.op != b.op || op_reason(a.op))))
+		return false;
+	t->insn_len = e->len;
+	t->twin_ahead = (s8)(n - e->len);
+	memcpy(t->code + t->insn_off, e->out, e->len);
+	memcpy(t->twin + t->insn_off + e->len - n, twin, n);
+	narrow_registers(g, e);
+	return t->twin_ahead < JUMP_LEN - 5;
+}
+
 static bool append(struct gen *g, struct test_case *t, const struct row_info *row, u64 branch_target)
 {
 	u64 rip = CODE_BASE + t->code_at + t->insn_off + t->insn_len;
@@ -119,6 +145,8 @@ static bool append(struct gen *g, struct test_case *t, const struct row_info *ro
 	if (!encode(g, &e, row, rip))
 		return false;
 	setup_operands(g, &e, rip, branch_target);
+	if (g->width != WIDTH_64)
+		return e.len && append_narrow(g, t, &e);
 	if (!e.len || !legal_elsewhere(e.out, e.len))
 		return false;
 	memcpy(t->code + t->insn_off + t->insn_len, e.out, e.len);
@@ -147,7 +175,7 @@ static const struct row_info *random_row(struct gen *g)
 	for (;;) {
 		u32 n = below(&g->rng, nr_rows);
 
-		if (g->usable[n] && !branches(&row_table[n]) && !alone(&row_table[n]))
+		if (g->usable[n] && !(row_table[n].flags & F_N64) && !branches(&row_table[n]) && !alone(&row_table[n]))
 			return &row_table[n];
 	}
 }
@@ -184,6 +212,15 @@ static u64 branch_target(struct gen *g, struct test_case *t)
 	return chance(&g->rng, 50) ? place : place + 64 + JUMP_LEN;
 }
 
+static enum width choose_width(struct gen *g, const struct row_info *row)
+{
+	enum width narrow = chance(&g->rng, 60) ? WIDTH_32 : WIDTH_16;
+
+	if (row->flags & F_N64)
+		return narrow;
+	return chance(&g->rng, 60) || narrow_reason(row, narrow) ? WIDTH_64 : narrow;
+}
+
 bool gen_case(struct gen *g, struct test_case *t, u32 row, u64 seed)
 {
 	unsigned before = 0;
@@ -195,23 +232,27 @@ bool gen_case(struct gen *g, struct test_case *t, u32 row, u64 seed)
 	memset(t, 0, offsetof(struct test_case, in));
 	t->seed = seed;
 	t->row = row;
-	if (chance(&g->rng, 15) && !alone(&row_table[row]))
+	t->width = g->width = choose_width(g, &row_table[row]);
+	if (g->width != WIDTH_64)
+		t->cs_base = CODE_BASE;
+	else if (chance(&g->rng, 15) && !alone(&row_table[row]))
 		before = 1 + below(&g->rng, 3);
 	g->sequence = before;
-	place = choose_place(g, !before && fetched_whole(&row_table[row]));
+	place = choose_place(g, !before && g->width == WIDTH_64 && fetched_whole(&row_table[row]));
 	t->code_at = place - JUMP_LEN;
 	t->insn_off = JUMP_LEN;
 	memset(t->code, 0xcc, sizeof(t->code));
+	memset(t->twin, 0xcc, sizeof(t->twin));
 	random_state(g, t);
 	target = branch_target(g, t);
 	while (before--)
 		append(g, t, random_row(g), target);
 	if (!append(g, t, &row_table[row], target))
 		return false;
-	put_jump(t->code, 2);
-	put_jump(t->code + t->insn_off + t->insn_len, 0);
+	put_jump(t, 0, 2);
+	put_jump(t, t->insn_off + t->insn_len, 0);
 	if (t->insn_off + t->insn_len + JUMP_LEN <= 64 + JUMP_LEN)
-		put_jump(t->code + 64 + JUMP_LEN, 1);
+		put_jump(t, 64 + JUMP_LEN, 1);
 	t->code_len = 64 + 2 * JUMP_LEN;
 	if (t->code_at + t->code_len > CODE_SIZE)
 		t->code_len = CODE_SIZE - t->code_at;

@@ -206,16 +206,35 @@ static void store_vectors(const struct fpu *f, u8 *image)
 		memcpy(image + YMM_OFFSET + 16 * n, f->vec[n] + 16, 16);
 }
 
+/* Compatibility mode: the selectors stay what they are, as if the descriptors had been others. */
+static void load_narrow_segments(struct cpu *c, const struct test_case *t)
+{
+	struct seg *cs = &c->seg[SEG_CS];
+
+	cs->base = t->cs_base;
+	cs->limit = ~0u;
+	cs->attr &= (u16)~(ATTR_L | ATTR_DB);
+	cs->attr |= t->width == WIDTH_32 ? ATTR_DB : 0;
+	c->seg[SEG_ES].base = c->seg[SEG_SS].base = c->seg[SEG_DS].base = t->data_base;
+	for (unsigned s = SEG_ES; s <= SEG_GS; s++)
+		if (s != SEG_CS) {
+			c->seg[s].limit = ~0u;
+			c->seg[s].attr = c->seg[SEG_SS].attr;
+		}
+}
+
 static void load_state(struct engine *e, const struct test_case *t)
 {
 	struct cpu *c = &e->f->cpu;
 
 	memcpy(c->gpr, t->in.gpr, sizeof(t->in.gpr));
-	c->gpr[R_RIP] = t->in.rip;
+	c->gpr[R_RIP] = t->in.rip - t->cs_base;
 	for (unsigned s = SEG_ES; s <= SEG_GS; s++)
 		c->seg[s] = seg_from(e->f->mem, e->sel[s]);
 	c->seg[SEG_FS].base = FS_BASE;
 	c->seg[SEG_GS].base = GS_BASE;
+	if (t->width != WIDTH_64)
+		load_narrow_segments(c, t);
 	c->cr2 = 0;
 	memset(&c->ev, 0, sizeof(c->ev));
 	c->io.n = c->io.cursor = 0;
@@ -227,7 +246,7 @@ static void load_state(struct engine *e, const struct test_case *t)
 }
 
 /* Pops the frame that the handler of the vector found on the kernel's stack. */
-static void read_frame(struct engine *e, struct outcome *o)
+static void read_frame(struct engine *e, const struct test_case *t, struct outcome *o)
 {
 	const struct cpu *c = &e->f->cpu;
 	const u8 *p = e->f->mem + GPA_STACK + 0x1000 - (STACK_TOP - c->gpr[RSP]);
@@ -239,7 +258,7 @@ static void read_frame(struct engine *e, struct outcome *o)
 		p += 8;
 	}
 	memcpy(frame, p, sizeof(frame));
-	o->s.rip = frame[0];
+	o->s.rip = frame[0] + t->cs_base;
 	o->s.sel[SEG_CS] = (u16)frame[1];
 	o->s.rflags = frame[2];
 	o->s.gpr[RSP] = frame[3];
@@ -286,6 +305,6 @@ void engine_run(struct engine *e, const struct test_case *t, struct outcome *o)
 		o->s.rflags = cpu_rflags(c);
 		return;
 	}
-	read_frame(e, o);
+	read_frame(e, t, o);
 	find_exit(o);
 }

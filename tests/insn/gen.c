@@ -13,13 +13,12 @@
 
 /* ---- what the row says ---- */
 
-static bool is_vex(const struct row_info *row)
+bool is_vex(const struct row_info *row)
 {
 	return row->map >= MAP_V0F;
 }
 
-/* The mandatory prefix as in VEX.pp; -1: any */
-static int mandatory(const struct row_info *row)
+int mandatory_prefix(const struct row_info *row)
 {
 	if (!strcmp(row->prefix, "66"))
 		return 1;
@@ -30,7 +29,7 @@ static int mandatory(const struct row_info *row)
 	return strcmp(row->prefix, "_") ? 0 : -1;
 }
 
-static unsigned find_kind(const struct row_info *row, unsigned first, unsigned last)
+unsigned find_operand(const struct row_info *row, unsigned first, unsigned last)
 {
 	for (unsigned n = 0; n < 4; n++) {
 		unsigned kind = OPERAND_KIND(row->operand[n]);
@@ -43,7 +42,7 @@ static unsigned find_kind(const struct row_info *row, unsigned first, unsigned l
 
 static bool has_modrm(const struct row_info *row)
 {
-	return strcmp(row->modrm, "_") || find_kind(row, REG_GPR, RM_VSIB);
+	return strcmp(row->modrm, "_") || find_operand(row, REG_GPR, RM_VSIB);
 }
 
 static unsigned hex_digit(char c)
@@ -56,7 +55,7 @@ static unsigned hex_digit(char c)
 static void choose_size(struct gen *g, struct enc *e)
 {
 	const struct row_info *row = e->row;
-	int pp = mandatory(row);
+	int pp = mandatory_prefix(row);
 	bool free66 = pp == -1 || (pp >= 2 && chance(&g->rng, 5)) || !strcmp(row->prefix, "NF");
 
 	if (is_vex(row))
@@ -66,6 +65,8 @@ static void choose_size(struct gen *g, struct enc *e)
 		e->op66 = chance(&g->rng, 25);
 	if (pp == 1)
 		e->op66 = true;
+	if (g->width != WIDTH_64)
+		return;
 	if (chance(&g->rng, 35)) {
 		e->has_rex = true;
 		e->rex |= REX_W;
@@ -80,9 +81,11 @@ static void choose_size(struct gen *g, struct enc *e)
 		e->has_rex = true;
 }
 
-static void choose_opsize(struct enc *e)
+static void choose_opsize(struct gen *g, struct enc *e)
 {
-	if (e->rex & REX_W || e->row->flags & F_F64)
+	if (g->width != WIDTH_64)
+		e->opsize = e->op66 == (g->width == WIDTH_16) ? SZ_32 : SZ_16;
+	else if (e->rex & REX_W || e->row->flags & F_F64)
 		e->opsize = SZ_64;
 	else if (e->op66)
 		e->opsize = SZ_16;
@@ -92,8 +95,8 @@ static void choose_opsize(struct enc *e)
 
 static void choose_rep(struct gen *g, struct enc *e)
 {
-	int pp = mandatory(e->row);
-	bool string = find_kind(e->row, STRING, STRING);
+	int pp = mandatory_prefix(e->row);
+	bool string = find_operand(e->row, STRING, STRING);
 
 	if (pp >= 2)
 		e->rep = pp == 2 ? 0xf3 : 0xf2;
@@ -114,24 +117,26 @@ static void choose_prefixes(struct gen *g, struct enc *e)
 	choose_size(g, e);
 	if (!is_vex(e->row))
 		choose_rep(g, e);
-	e->addr67 = chance(r, 8);
+	e->addr16 = g->width == WIDTH_16 ? chance(r, 70) : g->width == WIDTH_32 && chance(r, 10);
+	e->addr67 = g->width == WIDTH_64 ? chance(r, 8) : e->addr16 != (g->width == WIDTH_16);
 	if (chance(r, 10))
 		e->seg = chance(r, 50) ? SEG_FS : SEG_GS;
 	if (e->row->flags & F_LOCK ? chance(r, 30) : lock_is_invalid(e->row) && chance(r, 1))
 		e->lock = true;
 	if (is_vex(e->row)) {
 		e->lock = chance(r, 1);
-		e->rex = (u8)(rnd(r) & REX_W);
+		e->rex = g->width == WIDTH_64 ? (u8)(rnd(r) & REX_W) : 0;
 		/* AMD's CPUs do not look at W in these. */
 		bool any_w = e->row->op == OP_vpermq || e->row->op == OP_vpermpd;
 
-		if (e->row->flags & (F_W0 | F_W1) && (any_w || chance(r, 97)))
+		if (e->row->flags & (F_W0 | F_W1) && (any_w || g->width != WIDTH_64 || chance(r, 97)))
 			e->rex = e->row->flags & F_W1 ? REX_W : 0;
 		e->l = chance(r, 50);
 		if (e->row->flags & (F_L0 | F_L1) && chance(r, 97))
 			e->l = !!(e->row->flags & F_L1);
 	}
-	choose_opsize(e);
+	choose_opsize(g, e);
+	g->t->data_base = e->addr16 ? DATA_BASE : 0;
 }
 
 /* In random order; now and then one more of them, which changes nothing, or a segment that 64-bit mode ignores. */
@@ -148,8 +153,8 @@ static void emit_prefixes(struct gen *g, struct enc *e)
 		list[n++] = 0xf0;
 	if (e->seg)
 		list[n++] = e->seg == SEG_FS ? 0x64 : 0x65;
-	if (chance(&g->rng, 5))
-		list[n++] = ignored[below(&g->rng, 4)];
+	if (chance(&g->rng, 5) && (g->width == WIDTH_64 || !e->seg)) /* ES, SS and DS are alike in narrow code */
+		list[n++] = ignored[g->width == WIDTH_64 ? below(&g->rng, 4) : 2 * below(&g->rng, 2)];
 	if (n && chance(&g->rng, 5)) {
 		list[n] = list[below(&g->rng, n)];
 		n++;
@@ -165,7 +170,7 @@ static void emit_prefixes(struct gen *g, struct enc *e)
 		e->out[e->len++] = list[k];
 	if (e->rep)
 		e->out[e->len++] = e->rep;
-	if (!is_vex(e->row) && chance(&g->rng, 1)) /* a REX prefix that is not the last one is ignored */
+	if (!is_vex(e->row) && g->width == WIDTH_64 && chance(&g->rng, 1)) /* a REX prefix that is not the last one is ignored */
 		e->out[e->len++] = 0x4f, e->out[e->len++] = 0x3e;
 }
 
@@ -211,7 +216,7 @@ static unsigned width_bytes(const struct enc *e, unsigned width)
 
 static unsigned memory_bytes(const struct enc *e)
 {
-	unsigned rm = find_kind(e->row, RM_GPR, RM_VSIB);
+	unsigned rm = find_operand(e->row, RM_GPR, RM_VSIB);
 
 	switch (e->row->op) {
 	case OP_fxsave:
@@ -243,29 +248,25 @@ static unsigned memory_bytes(const struct enc *e)
 
 /* ---- memory operands ---- */
 
-static u8 random_gpr(struct gen *g)
+u64 segment_base(const struct gen *g, const struct enc *e)
 {
-	return (u8)below(&g->rng, 16);
-}
-
-static u64 segment_base(const struct enc *e)
-{
-	return e->seg == SEG_FS ? FS_BASE : e->seg == SEG_GS ? GS_BASE : 0;
+	return e->seg == SEG_FS ? FS_BASE : e->seg == SEG_GS ? GS_BASE : g->t->data_base;
 }
 
 /* Without registers: relative to RIP, or absolute. */
 static void memory_direct(struct gen *g, struct enc *e)
 {
 	e->disp_size = 4;
-	if (chance(&g->rng, 60)) {
-		e->rip_relative = true;
+	if (chance(&g->rng, 60)) { /* absolute in narrow code */
+		e->rip_relative = g->width == WIDTH_64;
+		e->disp = (s32)(e->target - segment_base(g, e));
 		e->modrm |= 5;
 		return;
 	}
 	e->modrm |= 4;
 	e->has_sib = true;
 	e->sib = 0x25;
-	e->disp = (s32)(e->target - segment_base(e));
+	e->disp = (s32)(e->target - segment_base(g, e));
 }
 
 static void choose_disp(struct gen *g, struct enc *e)
@@ -286,10 +287,10 @@ static void choose_disp(struct gen *g, struct enc *e)
 
 static void set_base(struct gen *g, struct enc *e, u64 index_part)
 {
-	u64 v = e->target - segment_base(e) - (s64)e->disp - index_part;
+	u64 v = e->target - segment_base(g, e) - (s64)e->disp - index_part;
 
 	/* With 32-bit addresses the upper half does not count; more, it is often not there. */
-	if (e->addr67)
+	if (e->addr67 && g->width == WIDTH_64)
 		v = (u32)v | (chance(&g->rng, 30) ? rnd(&g->rng) << 32 : 0);
 	g->t->in.gpr[e->base] = v;
 }
@@ -302,12 +303,12 @@ static void memory_sib(struct gen *g, struct enc *e, bool vsib)
 	e->has_sib = true;
 	e->modrm |= 4;
 	if (vsib) {
-		e->vindex = (u8)below(&g->rng, 16);
+		e->vindex = any_reg(g);
 		e->sib = (u8)(scale << 6 | (e->vindex & 7) << 3);
 		e->rex |= e->vindex & 8 ? REX_X : 0;
 	} else if (chance(&g->rng, 70)) {
 		do
-			e->index = random_gpr(g);
+			e->index = any_reg(g);
 		while (e->index == RSP || e->index == e->base);
 		g->t->in.gpr[e->index] = corner_int(&g->rng);
 		index_part = g->t->in.gpr[e->index] << scale;
@@ -322,7 +323,7 @@ static void memory_sib(struct gen *g, struct enc *e, bool vsib)
 
 static void memory_based(struct gen *g, struct enc *e, bool vsib)
 {
-	e->base = random_gpr(g);
+	e->base = any_reg(g);
 	choose_disp(g, e);
 	if ((e->base & 7) == 5 && !e->disp_size) {
 		e->disp_size = 1;
@@ -339,13 +340,17 @@ static void memory_based(struct gen *g, struct enc *e, bool vsib)
 
 static void choose_memory(struct gen *g, struct enc *e)
 {
-	bool vsib = find_kind(e->row, RM_VSIB, RM_VSIB);
+	bool vsib = find_operand(e->row, RM_VSIB, RM_VSIB);
 
 	e->mem = true;
 	e->bytes = memory_bytes(e);
 	e->target = pick_address(g, e->bytes);
 	e->rip_relative = false;
-	if (!vsib && (g->sequence ? chance(&g->rng, 85) : chance(&g->rng, 25)))
+	if (g->width != WIDTH_64)
+		e->target = narrow_address(g, e, e->target);
+	if (e->addr16)
+		narrow_memory16(g, e);
+	else if (!vsib && (g->sequence ? chance(&g->rng, 85) : chance(&g->rng, 25)))
 		memory_direct(g, e);
 	else
 		memory_based(g, e, vsib);
@@ -355,7 +360,7 @@ static void choose_memory(struct gen *g, struct enc *e)
 
 static bool wants_memory(struct gen *g, const struct row_info *row)
 {
-	unsigned rm = find_kind(row, RM_GPR, RM_VSIB);
+	unsigned rm = find_operand(row, RM_GPR, RM_VSIB);
 	char c = row->modrm[0];
 
 	/* 0F 01 with a register may be AMD's virtualization, which the host may have. */
@@ -372,13 +377,13 @@ static bool wants_memory(struct gen *g, const struct row_info *row)
 static void choose_reg_field(struct gen *g, struct enc *e)
 {
 	const char *m = e->row->modrm;
-	unsigned reg = below(&g->rng, 16);
+	unsigned reg = any_reg(g);
 
 	if (*m == 'M' || *m == 'R')
 		m++;
 	if (*m >= '0' && *m <= '7')
 		reg = (unsigned)(*m - '0') | (reg & (chance(&g->rng, 10) ? 8 : 0));
-	else if (find_kind(e->row, REG_SEG, REG_SEG) && chance(&g->rng, 95))
+	else if (find_operand(e->row, REG_SEG, REG_SEG) && chance(&g->rng, 95))
 		reg = below(&g->rng, 6);
 	e->modrm |= (reg & 7) << 3;
 	e->rex |= reg & 8 ? REX_R : 0;
@@ -399,7 +404,7 @@ static void choose_modrm(struct gen *g, struct enc *e)
 		choose_memory(g, e);
 		return;
 	}
-	rm = below(&g->rng, 16);
+	rm = any_reg(g);
 	e->modrm |= 0xc0 | (rm & 7);
 	e->rex |= rm & 8 ? REX_B : 0;
 }
@@ -424,8 +429,8 @@ static void choose_imm(struct gen *g, struct enc *e, unsigned operand)
 			v = (v & 0xff) == 0x80 ? 0x81 : v | 0x20;
 		emit_imm(e, v, 1);
 		break;
-	case IMM_VEC:
-		emit_imm(e, v, 1);
+	case IMM_VEC: /* bit 7 does not count in narrow code, but in its twin */
+		emit_imm(e, g->width == WIDTH_64 ? v : v & 0x7f, 1);
 		break;
 	case IMM_S8:
 		if (e->row->flags & F_F64)
@@ -452,7 +457,9 @@ static void choose_imm(struct gen *g, struct enc *e, unsigned operand)
 	case MOFFS:
 		e->bytes = width_bytes(e, OPERAND_WIDTH(operand));
 		e->target = pick_address(g, e->bytes);
-		emit_imm(e, e->target - segment_base(e), e->addr67 ? 4 : 8);
+		if (g->width != WIDTH_64)
+			e->target = narrow_address(g, e, e->target);
+		emit_imm(e, e->target - segment_base(g, e), e->addr16 ? 2 : e->addr67 || g->width != WIDTH_64 ? 4 : 8);
 		break;
 	}
 }
@@ -461,7 +468,7 @@ static void choose_imm(struct gen *g, struct enc *e, unsigned operand)
 
 static void emit_vex(struct gen *g, struct enc *e)
 {
-	int pp = mandatory(e->row);
+	int pp = mandatory_prefix(e->row);
 	u8 map = (u8)(e->row->map - MAP_V0F + 1);
 	u8 last = (u8)((~e->vvvv & 15) << 3 | e->l << 2 | (pp < 0 ? 0 : pp));
 
@@ -477,11 +484,11 @@ static void emit_vex(struct gen *g, struct enc *e)
 
 static void emit_opcode(struct gen *g, struct enc *e)
 {
-	bool eight = find_kind(e->row, OPC_GPR, OPC_GPR);
+	bool eight = find_operand(e->row, OPC_GPR, OPC_GPR);
 	u8 opcode = e->row->opcode;
 
 	if (eight) {
-		unsigned reg = below(&g->rng, 16);
+		unsigned reg = any_reg(g);
 
 		opcode |= reg & 7;
 		if (reg & 8 && !(e->row->flags & F_B0))
@@ -499,14 +506,14 @@ static void emit_opcode(struct gen *g, struct enc *e)
 		if (e->row->map >= MAP_0F38)
 			e->out[e->len++] = e->row->map == MAP_0F38 ? 0x38 : 0x3a;
 	}
-	e->out[e->len++] = opcode;
+	e->out[e->len++] = e->opcode = opcode;
 }
 
 static void choose_vvvv(struct gen *g, struct enc *e)
 {
 	e->vvvv = 0;
-	if (find_kind(e->row, VEX_GPR, VEX_VEC) || chance(&g->rng, 1))
-		e->vvvv = (u8)below(&g->rng, 16);
+	if (find_operand(e->row, VEX_GPR, VEX_VEC) || chance(&g->rng, 1))
+		e->vvvv = any_reg(g);
 }
 
 bool encode(struct gen *g, struct enc *e, const struct row_info *row, u64 rip)
@@ -534,7 +541,7 @@ bool encode(struct gen *g, struct enc *e, const struct row_info *row, u64 rip)
 	memcpy(e->out + e->len, e->imm, e->imm_len);
 	e->len += e->imm_len;
 	if (e->rip_relative)
-		e->disp = (s32)(e->target - segment_base(e) - (rip + e->len));
+		e->disp = (s32)(e->target - segment_base(g, e) - (rip + e->len));
 	memcpy(e->out + disp_at, &e->disp, e->disp_size);
 	return e->len <= 16;
 }

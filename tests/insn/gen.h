@@ -45,8 +45,9 @@ struct enc {
 	bool op66, addr67, lock;
 	u8 rep;
 	u8 seg;                  /* SEG_FS, SEG_GS or 0 */
-	u8 rex;                  /* W, R, X, B */
+	u8 rex;                  /* W, R, X, B; never in narrow code */
 	bool has_rex;
+	u8 opcode;               /* with a register in its lower bits, or not */
 	u8 l, vvvv;
 	bool has_modrm, mem;
 	u8 modrm, sib;
@@ -54,6 +55,7 @@ struct enc {
 	u8 disp_size;
 	s32 disp;
 	bool rip_relative;       /* disp is filled in when the length is known */
+	bool addr16;             /* narrow code: a 16-bit address */
 	u64 target;              /* of the memory operand, linear */
 	u8 imm[16];
 	u8 imm_len;
@@ -76,7 +78,14 @@ struct gen {
 	bool sequence;           /* several instructions: operands do not rely on registers */
 	const u8 *usable;        /* [nr_rows] */
 	bool careful;            /* the CPU is not AMD's: see gen_init() */
+	enum width width;        /* of the case */
 };
+
+/* The number of a register that code of this width can name. */
+static inline u8 any_reg(struct gen *g)
+{
+	return (u8)below(&g->rng, g->width == WIDTH_64 ? 16 : 8);
+}
 
 /* Encodes the row at the address rip; false if it could not. gen.c */
 bool encode(struct gen *g, struct enc *e, const struct row_info *row, u64 rip);
@@ -86,6 +95,24 @@ void setup_operands(struct gen *g, struct enc *e, u64 rip, u64 branch_target);
 u64 pick_address(struct gen *g, unsigned size);
 /* Writes to the memory image, as far as linear is in it. */
 void patch_memory(struct gen *g, u64 linear, const void *data, unsigned size);
+
+/* What of encode() narrow.c needs, too. */
+bool is_vex(const struct row_info *row);
+int mandatory_prefix(const struct row_info *row); /* as in VEX.pp; -1: any */
+unsigned find_operand(const struct row_info *row, unsigned first_kind, unsigned last_kind);
+
+/* Code of 16- and 32-bit segments, and the 64-bit code that does the same; narrow.c. */
+const char *narrow_reason(const struct row_info *row, enum width width);
+/* The memory operand, as a 16-bit address. */
+void narrow_memory16(struct gen *g, struct enc *e);
+/* The base that a memory operand of this segment is relative to, in the engine. */
+u64 segment_base(const struct gen *g, const struct enc *e);
+/* An address that code of this width reaches, in place of one that it may not reach. */
+u64 narrow_address(struct gen *g, const struct enc *e, u64 target);
+/* The 64-bit twin of what encode() made. Returns its length, 0 if there is none. */
+unsigned narrow_twin(const struct enc *e, u8 *to);
+/* 32 bits of each register, and no implicit address that is out of reach. */
+void narrow_registers(struct gen *g, const struct enc *e);
 
 /* A whole case: image is the memory that it starts with, until gen_undo(). case.c */
 void gen_init(struct gen *g, u8 *image, const u8 *usable);

@@ -18,33 +18,23 @@
 
 #undef F_LOCK /* of lockf(): decode.h has one, too */
 #include "compare.h"
+#include "report.h"
 
-#define MAX_ROWS 2048
 #define MAX_JOBS 64
 #define SHOWN_PER_ROW 2
 #define SKIPPED 77
-
-/* What a worker tells. */
-struct report {
-	u64 at;       /* index of the case that runs now */
-	u64 cases, failures;
-	u32 row;      /* of that case */
-	u64 seed;
-	u32 count[MAX_ROWS];
-	u32 failed[MAX_ROWS];
-};
 
 static struct options {
 	u64 seed, cases, seconds;
 	u32 jobs, max_failures;
 	const char *row, *repro;
-	bool list;
+	bool list, table;
 } opt = { .seed = 1, .cases = ~0ull, .seconds = 10, .max_failures = 40 };
 
 static struct native native;
 static struct engine engine;
 static u8 usable[MAX_ROWS];
-static u32 rows[MAX_ROWS], nr_usable;
+static struct selection selection;
 
 static u64 now_ms(void)
 {
@@ -71,7 +61,7 @@ static void load_memory(void)
 {
 	memcpy(native.mem, image, MEM_SIZE);
 	memcpy(engine.mem, image, MEM_SIZE);
-	memcpy(native.code + test.code_at, test.code, test.code_len);
+	memcpy(native.code + test.code_at, test.width == WIDTH_64 ? test.code : test.twin, test.code_len);
 	memcpy(engine.code + test.code_at, test.code, test.code_len);
 }
 
@@ -114,7 +104,8 @@ static void print_failure(const char *what)
 	char bytes[2 * CODE_MAX + 1];
 
 	hex_bytes(bytes, test.code + test.insn_off, test.insn_len);
-	printf("FAIL %s: %s: %s (insn --repro %u:%#llx)\n", row_title(&row_table[test.row]), bytes, what, test.row,
+	printf("FAIL %s: %s%s: %s (insn --repro %u:%#llx)\n", row_title(&row_table[test.row]), bytes,
+	       test.width == WIDTH_64 ? "" : test.width == WIDTH_32 ? " in 32-bit code" : " in 16-bit code", what, test.row,
 	       (unsigned long long)test.seed);
 	fflush(stdout);
 }
@@ -167,8 +158,9 @@ static void choose_rows(void)
 	for (u32 n = 0; n < nr_rows; n++) {
 		usable[n] = !row_reason(&engine, &row_table[n]);
 		if (usable[n] && (!opt.row || !strcmp(opt.row, row_table[n].name)))
-			rows[nr_usable++] = n;
+			selection.rows[selection.n++] = n;
 	}
+	selection.all = !opt.row;
 }
 
 static void confine(void)
@@ -186,7 +178,7 @@ static void work(struct report *r, u64 from, u64 deadline)
 
 	gen_init(&g, image, usable);
 	for (u64 i = from; i < opt.cases; i += opt.jobs) {
-		u32 row = rows[i % nr_usable];
+		u32 row = selection.rows[i % selection.n];
 
 		if (!(++r->cases & 63) && now_ms() >= deadline)
 			break;
@@ -195,7 +187,7 @@ static void work(struct report *r, u64 from, u64 deadline)
 		r->seed = case_seed(i);
 		if (gen_case(&g, &test, row, r->seed)) {
 			d = run_case();
-			r->count[row]++;
+			r->count[test.width][row]++;
 			if (d && r->failed[row]++ < SHOWN_PER_ROW)
 				print_failure(d);
 			r->failures += !!d;
@@ -282,81 +274,7 @@ static void run_workers(struct report *reports)
 	}
 }
 
-/* ---- what came of it ---- */
-
-static void list_rows(const u64 *count)
-{
-	for (u32 n = 0; n < nr_rows; n++) {
-		const char *why = row_reason(&engine, &row_table[n]);
-
-		printf("%9llu  %-40s %s\n", (unsigned long long)count[n], row_title(&row_table[n]), why ? why : "");
-	}
-}
-
-/* Why rows have no cases, and how many for each reason. */
-static void list_reasons(void)
-{
-	static const char *seen[MAX_ROWS];
-	static u32 rows_of[MAX_ROWS];
-	u32 n = 0, k;
-
-	for (u32 r = 0; r < nr_rows; r++) {
-		const char *why = row_reason(&engine, &row_table[r]);
-
-		if (!why)
-			continue;
-		for (k = 0; k < n && strcmp(seen[k], why); k++)
-			;
-		seen[k] = why;
-		rows_of[k]++;
-		n += k == n;
-	}
-	for (k = 0; k < n; k++)
-		printf("%7u rows: %s\n", rows_of[k], seen[k]);
-}
-
-/* A row that could be tried, and of which no case could be made in many attempts, is a hole in the generator. */
-static u32 report_holes(const u64 *count, u64 cases)
-{
-	u32 holes = 0;
-
-	for (u32 n = 0; n < nr_usable && cases > 100ull * nr_usable; n++) {
-		if (count[rows[n]])
-			continue;
-		printf("FAIL %s: not a single case\n", row_title(&row_table[rows[n]]));
-		holes++;
-	}
-	return holes;
-}
-
-static int summarize(const struct report *reports, u64 ms)
-{
-	static u64 count[MAX_ROWS];
-	u64 cases = 0, failures = 0, covered = 0, least = ~0ull;
-
-	for (u32 j = 0; j < opt.jobs; j++) {
-		failures += reports[j].failures;
-		for (u32 n = 0; n < nr_rows; n++)
-			count[n] += reports[j].count[n];
-	}
-	for (u32 n = 0; n < nr_rows; n++) {
-		cases += count[n];
-		covered += !!count[n];
-	}
-	for (u32 n = 0; n < nr_usable; n++)
-		least = count[rows[n]] < least ? count[rows[n]] : least;
-	if (opt.list)
-		list_rows(count);
-	if (!opt.row)
-		list_reasons();
-	failures += report_holes(count, cases);
-	printf("insn: %llu cases in %llu ms (%llu a second); %llu of %u rows, each at least %llu times; "
-	       "%llu failures\n",
-	       (unsigned long long)cases, (unsigned long long)ms, (unsigned long long)(ms ? cases * 1000 / ms : 0),
-	       (unsigned long long)covered, opt.row ? nr_usable : nr_rows, (unsigned long long)least,
-	       (unsigned long long)failures);
-	return failures != 0;
-}
+/* ---- one case again ---- */
 
 static int reproduce(void)
 {
@@ -375,6 +293,11 @@ static int reproduce(void)
 	}
 	hex_bytes(bytes, test.code + test.insn_off, test.insn_len);
 	printf("%s at %#llx\n", bytes, (unsigned long long)test.in.rip);
+	if (test.width != WIDTH_64) {
+		hex_bytes(bytes, test.twin + test.insn_off - test.twin_ahead,
+			  (unsigned)(test.insn_len + test.twin_ahead));
+		printf("in %s-bit code; the CPU runs %s\n", test.width == WIDTH_32 ? "32" : "16", bytes);
+	}
 	engine_out.s = test.in;
 	dump_state("before", &engine_out);
 	fflush(stdout);
@@ -388,8 +311,8 @@ static int reproduce(void)
 
 static void usage(void)
 {
-	puts("usage: insn [--seed N] [--cases N] [--seconds N] [--jobs N] [--row NAME] [--list] [--repro ROW:SEED]\n"
-	     "            [--max-failures N]\n"
+	puts("usage: insn [--seed N] [--cases N] [--seconds N] [--jobs N] [--row NAME] [--list] [--table]\n"
+	     "            [--repro ROW:SEED] [--max-failures N]\n"
 	     "Runs random instructions on the bare CPU and in the engine, and compares. --seconds 0: for ever.");
 	exit(2);
 }
@@ -399,6 +322,7 @@ static void parse(int argc, char **argv)
 	static const struct option options[] = {
 		{ "seed", 1, NULL, 's' }, { "cases", 1, NULL, 'c' }, { "seconds", 1, NULL, 't' },
 		{ "jobs", 1, NULL, 'j' }, { "row", 1, NULL, 'r' },   { "list", 0, NULL, 'l' },
+		{ "table", 0, NULL, 'T' },
 		{ "repro", 1, NULL, 'p' }, { "max-failures", 1, NULL, 'm' }, { NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -422,6 +346,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'l':
 			opt.list = true;
+			break;
+		case 'T':
+			opt.table = true;
 			break;
 		case 'p':
 			opt.repro = optarg;
@@ -465,7 +392,7 @@ int main(int argc, char **argv)
 		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 	engine_init(&engine, &native);
 	choose_rows();
-	if (!nr_usable) {
+	if (!selection.n) {
 		fprintf(stderr, "insn: no such row, or none that can be tried here\n");
 		return 2;
 	}
@@ -473,5 +400,10 @@ int main(int argc, char **argv)
 	if (reports == MAP_FAILED)
 		return 1;
 	run_workers(reports);
-	return summarize(reports, now_ms() - begin);
+	begin = now_ms() - begin;
+	if (opt.list)
+		report_rows(&engine, reports, opt.jobs);
+	if (opt.table)
+		report_families(reports, opt.jobs);
+	return report_summary(&engine, reports, opt.jobs, &selection, begin) != 0;
 }

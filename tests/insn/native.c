@@ -212,7 +212,7 @@ static void set_frame(const struct native *n, const struct test_case *t)
 {
 	u64 *frame = ctl(CTL_FRAME);
 
-	frame[0] = t->in.rip;
+	frame[0] = t->in.rip - (u64)(s64)t->twin_ahead;
 	frame[1] = n->sel[SEG_CS];
 	frame[2] = t->in.rflags;
 	frame[3] = t->in.gpr[RSP];
@@ -255,4 +255,6 @@ void native_run(struct native *n, const struct test_case *t, struct outcome *o)
 	o->exit = o->vector == NO_FAULT ? *(u32 *)ctl(CTL_EXIT) : 0;
 	if (o->vector != 14)
 		o->cr2 = 0;
+	if (o->s.rip == t->in.rip - (u64)(s64)t->twin_ahead)
+		o->s.rip = t->in.rip;
 }

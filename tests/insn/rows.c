@@ -4,6 +4,7 @@
 #include <cpuid.h>
 #include <stdio.h>
 
+#include "gen.h"
 #include "insn/feature.h"
 #include "interp/impl.h"
 
@@ -65,8 +66,8 @@ const char *row_reason(struct engine *e, const struct row_info *r)
 
 	if (why)
 		return why;
-	if (r->flags & F_N64)
-		return "not in 64-bit mode, and user mode here has no other code segment";
+	if (r->flags & F_N64 && narrow_reason(r, WIDTH_32))
+		return "not in 64-bit mode, nor has it a twin there";
 	if (uses_vex_state(r))
 		why = feature_reason(e, FEATURE_AVX);
 	if (!why)

@@ -210,7 +210,7 @@ static void set_displacement(struct gen *g, struct enc *e, u64 next, u64 target)
 	s64 rel = (s64)(target - next);
 	unsigned size = e->imm_len - (unsigned)e->rel_at;
 
-	if (chance(&g->rng, 2)) { /* anywhere, but not back to what would branch again */
+	if (g->width == WIDTH_64 && chance(&g->rng, 2)) { /* anywhere, but not back to what would branch again */
 		s64 there = 0;
 
 		memcpy(&there, e->out + e->len - e->imm_len + e->rel_at, size);
@@ -295,7 +295,7 @@ static u16 random_fcw(struct gen *g)
 
 static void setup_x87_image(struct gen *g, struct enc *e)
 {
-	bool short_format = e->op66;
+	bool short_format = e->opsize == SZ_16;
 	u8 image[108];
 	u16 fcw = random_fcw(g), fsw = (u16)rnd(&g->rng);
 

@@ -62,6 +62,12 @@ struct mem_page {
 };
 extern const struct mem_page mem_pages[NR_MEM_PAGES];
 
+/*
+ * The code that the engine runs: 64-bit, or of a narrower segment in compatibility mode. The bare CPU always runs 64-bit
+ * code, then a twin of the narrow one: narrow.c.
+ */
+enum width { WIDTH_64, WIDTH_32, WIDTH_16, NR_WIDTHS };
+
 /* A case: code at s.rip, and what both sides begin with. */
 #define CODE_MAX 192
 struct test_case {
@@ -72,6 +78,11 @@ struct test_case {
 	u8 code[CODE_MAX];
 	u8 insn_len;         /* bytes of the instructions alone, without what ends them */
 	u8 insn_off;         /* where they begin in code[] */
+	enum width width;
+	u8 twin[CODE_MAX];   /* of a narrow case: what the bare CPU has in place of code[] */
+	s8 twin_ahead;       /* how many bytes before insn_off the twin's instruction begins */
+	u32 cs_base;         /* of the engine's segments; the bare CPU's are 0 */
+	u32 data_base;       /* ES, SS and DS */
 	u64 mxcsr_mask_at;   /* where an image's MXCSR_MASK may be: AMD's CPUs have one bit more */
 	bool coarse_cr2;     /* large operands: which of their bytes is tried first is not defined */
 	bool steps;          /* a computation of several, which an unmasked exception may end early */
