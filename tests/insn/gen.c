@@ -170,7 +170,8 @@ static void emit_prefixes(struct gen *g, struct enc *e)
 		e->out[e->len++] = list[k];
 	if (e->rep)
 		e->out[e->len++] = e->rep;
-	if (!is_vex(e->row) && g->width == WIDTH_64 && chance(&g->rng, 1)) /* a REX prefix that is not the last one is ignored */
+	/* A REX prefix that is not the last one is ignored. */
+	if (!is_vex(e->row) && g->width == WIDTH_64 && chance(&g->rng, 1))
 		e->out[e->len++] = 0x4f, e->out[e->len++] = 0x3e;
 }
 

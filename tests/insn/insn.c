@@ -101,12 +101,12 @@ static void hex_bytes(char *to, const u8 *from, unsigned n)
 
 static void print_failure(const char *what)
 {
+	static const char *const code[NR_WIDTHS] = { "", " in 32-bit code", " in 16-bit code" };
 	char bytes[2 * CODE_MAX + 1];
 
 	hex_bytes(bytes, test.code + test.insn_off, test.insn_len);
 	printf("FAIL %s: %s%s: %s (insn --repro %u:%#llx)\n", row_title(&row_table[test.row]), bytes,
-	       test.width == WIDTH_64 ? "" : test.width == WIDTH_32 ? " in 32-bit code" : " in 16-bit code", what, test.row,
-	       (unsigned long long)test.seed);
+	       code[test.width], what, test.row, (unsigned long long)test.seed);
 	fflush(stdout);
 }
 

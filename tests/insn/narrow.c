@@ -33,8 +33,8 @@ static bool is_relative(const struct row_info *row)
 static const char *op_narrow_reason(unsigned op)
 {
 	switch (op) {
-	case OP_fxsave: case OP_fxrstor: case OP_xsave: case OP_xsaveopt: case OP_xsavec: case OP_xsaves: case OP_xrstor:
-	case OP_xrstors: case OP_vzeroall: case OP_vzeroupper:
+	case OP_fxsave: case OP_fxrstor: case OP_xsave: case OP_xsaveopt: case OP_xsavec: case OP_xsaves:
+	case OP_xrstor: case OP_xrstors: case OP_vzeroall: case OP_vzeroupper:
 		return "has eight vector registers in narrow code";
 	case OP_fnstenv: case OP_fnsave:
 		return "saves pointers of another form";

@@ -82,8 +82,9 @@ static const struct family {
 static unsigned family_of(const struct row_info *row)
 {
 	char feature[32];
+	const char *name = row->feature == FEATURE_FPU ? "FPU" : insn_features[row->feature].name;
 
-	snprintf(feature, sizeof(feature), " %s ", row->feature == FEATURE_FPU ? "FPU" : insn_features[row->feature].name);
+	snprintf(feature, sizeof(feature), " %s ", name);
 	for (unsigned f = 1; f < ARRAY_SIZE(families); f++)
 		if (strstr(families[f].features, feature))
 			return f;

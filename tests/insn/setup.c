@@ -325,7 +325,7 @@ static void setup_restore(struct gen *g, struct enc *e)
 	if (chance(&g->rng, 4)) {
 		unsigned at = below(&g->rng, 64), component = at < 16 ? 8 * (at % 8) : 64;
 
-		/* No bit of AVX-512, or of what came after it: the host's XCR0 may have it, and the engine's has not. */
+		/* No bit of AVX-512, or of what came after it: the host's XCR0 may have it, the engine's has not. */
 		image[XSAVE_HEADER + at] = (u8)(rnd(&g->rng) & (component == 0 ? 0x1f : component < 24 ? 0 : 0xff));
 	}
 	if (chance(&g->rng, 4))

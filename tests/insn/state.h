@@ -63,8 +63,8 @@ struct mem_page {
 extern const struct mem_page mem_pages[NR_MEM_PAGES];
 
 /*
- * The code that the engine runs: 64-bit, or of a narrower segment in compatibility mode. The bare CPU always runs 64-bit
- * code, then a twin of the narrow one: narrow.c.
+ * The code that the engine runs: 64-bit, or of a narrower segment in compatibility mode. The bare CPU always runs
+ * 64-bit code, then a twin of the narrow one: narrow.c.
  */
 enum width { WIDTH_64, WIDTH_32, WIDTH_16, NR_WIDTHS };
 
