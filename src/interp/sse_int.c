@@ -4,11 +4,11 @@
 #include "interp/simd_ops.h"
 
 /* ---- dst = op(dst, src) ---- */
-#define SSE_VECTOR_(op, how)											       \
+#define SSE_VECTOR_(op, bytes, how)										       \
 	HANDLER(do_##op)											       \
 	{													       \
 		v128 d, s;											       \
-		int st = sse_fetch(c, i, 16, how, &s);								       \
+		int st = sse_fetch(c, i, bytes, how, &s);							       \
 														       \
 		if (unlikely(st))										       \
 			return st;										       \
@@ -19,8 +19,8 @@
 	}													       \
 	IMPL_ANY(op, do_##op);
 
-#define SSE_VECTOR(op) SSE_VECTOR_(op, ALIGNED)
-#define SSE_UNALIGNED(op) SSE_VECTOR_(op, UNALIGNED)
+#define SSE_VECTOR(op) SSE_VECTOR_(op, 16, ALIGNED)
+#define SSE_UNALIGNED(op) SSE_VECTOR_(op, 16, UNALIGNED)
 
 LANE_OPS(SSE_VECTOR)
 LANE_UNARY_OPS(SSE_VECTOR)
@@ -31,23 +31,8 @@ VECTOR_UNARY_128_OPS(SSE_VECTOR)
 SHA_OPS(SSE_UNALIGNED)
 
 /* RCPSS, RSQRTSS: approximations that no MXCSR bit has a say in. */
-#define SSE_SCALAR(op)												       \
-	HANDLER(do_##op)											       \
-	{													       \
-		v128 d, s;											       \
-		int st = sse_fetch(c, i, 4, UNALIGNED, &s);							       \
-														       \
-		if (unlikely(st))										       \
-			return st;										       \
-		d = XMM(c, i->dst);										       \
-		asm(#op " %1, %0" : "+x"(d) : "x"(s));								       \
-		XMM(c, i->dst) = d;										       \
-		return ST_OK;											       \
-	}													       \
-	IMPL_ANY(op, do_##op);
-
-SSE_SCALAR(rcpss)
-SSE_SCALAR(rsqrtss)
+SSE_VECTOR_(rcpss, 4, UNALIGNED)
+SSE_VECTOR_(rsqrtss, 4, UNALIGNED)
 
 #define SSE_WIDEN(op, bytes)											       \
 	HANDLER(do_##op)											       \
