@@ -97,9 +97,9 @@ INLINE int test_mi(struct cpu *c, const struct insn *i, unsigned size, void *p, 
 	STAMP_MEM(name, MI, USE_UPDATE, alu_mi, name##_mem)							       \
 	STAMP_MEM(name, LMR, USE_UPDATE, alu_mr, name##_lock)							       \
 	STAMP_MEM(name, LMI, USE_UPDATE, alu_mi, name##_lock)							       \
-	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RM), RUN_ROW(name, RI), RUN_ROW(name, MR), \
-		RUN_ROW(name, MI), RUN_ROW(name, LMR), \
-		   RUN_ROW(name, LMI))
+	IMPL_TABLE(name, RUN_ROW(name, RR), SEG_ROW(name, RM), RUN_ROW(name, RI), SEG_ROW(name, MR), \
+		SEG_ROW(name, MI), SEG_ROW(name, LMR), \
+		   SEG_ROW(name, LMI))
 
 ALU2(add, "add", NONE);
 ALU2(or, "or", NONE);
@@ -116,7 +116,7 @@ ALU2(xor, "xor", NONE);
 	STAMP_REG(name, RI, test_ri, name##_reg) \
 	STAMP_MEM(name, MR, USE_LOAD, test_mr, name##_reg)							       \
 	STAMP_MEM(name, MI, USE_LOAD, test_mi, name##_reg)							       \
-	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RM), RUN_ROW(name, RI), RUN_ROW(name, MR), RUN_ROW(name, MI))
+	IMPL_TABLE(name, RUN_ROW(name, RR), SEG_ROW(name, RM), RUN_ROW(name, RI), SEG_ROW(name, MR), SEG_ROW(name, MI))
 
 COMPARE(cmp, "cmp");
 COMPARE(test, "test");
@@ -128,7 +128,7 @@ COMPARE(test, "test");
 	STAMP_REG(name, R, alu_r, name##_reg)									       \
 	STAMP_MEM(name, M, USE_UPDATE, alu_m, name##_mem)							       \
 	STAMP_MEM(name, LM, USE_UPDATE, alu_m, name##_lock)							       \
-	IMPL_TABLE(name, RUN_ROW(name, R), RUN_ROW(name, M), RUN_ROW(name, LM))
+	IMPL_TABLE(name, RUN_ROW(name, R), SEG_ROW(name, M), SEG_ROW(name, LM))
 
 ALU1(inc, "inc", CARRY);
 ALU1(dec, "dec", CARRY);

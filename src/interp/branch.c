@@ -2,34 +2,40 @@
 /* Near branches. A block ends at each of them, taken or not. The target is checked before anything is committed. */
 #include "interp/impl.h"
 
-/*
- * With a twin for insn::run where the operand is of 64 bits, and the stack flat therefore. They end the block, but for
- * a soft TLB miss of the operand.
- */
-#define STAMP_BRANCH_RUN(name, form, tmpl, ...)									       \
-	HANDLER(name##_##form##_64_run)										       \
+/* With twins for insn::run. They end the block, but for a soft TLB miss of the operand. */
+#define BRANCH_TWIN(name, form, bits, tmpl, ...)								       \
+	HANDLER(name##_##form##_##bits##_run)									       \
 	{													       \
 		thread_begin(c, i);										       \
-		return tmpl(c, i, SZ_64, ##__VA_ARGS__);							       \
+		return tmpl(c, i, SZ_##bits, ##__VA_ARGS__);							       \
 	}
 #define STAMP_BRANCH(name, form, tmpl, ...)									       \
 	STAMP_WORDS(name, form, tmpl, ##__VA_ARGS__)								       \
-	STAMP_BRANCH_RUN(name, form, tmpl, ##__VA_ARGS__)
-#define STAMP_BRANCH_MEM(name, form, tmpl)									       \
-	STAMP_MEM_FN_SIZE(name, form, 16, USE_LOAD, tmpl)							       \
-	STAMP_MEM_FN_SIZE(name, form, 32, USE_LOAD, tmpl)							       \
-	STAMP_MEM_FN_SIZE(name, form, 64, USE_LOAD, tmpl)							       \
-	HANDLER(name##_##form##_64_run)									       \
+	BRANCH_TWIN(name, form, 32, tmpl, ##__VA_ARGS__)							       \
+	BRANCH_TWIN(name, form, 64, tmpl, ##__VA_ARGS__)
+#define BRANCH_TWIN_MEM(handler, operand, bits, tmpl)								       \
+	HANDLER(handler)											       \
 	{													       \
-		void *p = thread_operand(c, i, SZ_64, MEM_READ);						       \
+		void *p = operand(c, i, SZ_##bits, MEM_READ);							       \
 														       \
 		if (unlikely(!p))										       \
 			return thread_slow(c, i);								       \
 		thread_begin(c, i);										       \
-		return tmpl(c, i, SZ_64, p);									       \
+		return tmpl(c, i, SZ_##bits, p);								       \
 	}
+#define STAMP_BRANCH_MEM(name, form, tmpl)									       \
+	STAMP_MEM_FN_SIZE(name, form, 16, USE_LOAD, tmpl)							       \
+	STAMP_MEM_FN_SIZE(name, form, 32, USE_LOAD, tmpl)							       \
+	STAMP_MEM_FN_SIZE(name, form, 64, USE_LOAD, tmpl)							       \
+	BRANCH_TWIN_MEM(name##_##form##_32_seg, thread_operand_seg, 32, tmpl)					       \
+	BRANCH_TWIN_MEM(name##_##form##_64_run, thread_operand, 64, tmpl)					       \
+	BRANCH_TWIN_MEM(name##_##form##_64_seg, thread_operand_seg, 64, tmpl)
 #define BRANCH_ROW(name, form)											       \
-	[FORM_##form] = { { NULL }, { name##_##form##_16 }, { name##_##form##_32 }, WITH_RUN(name##_##form##_64) }
+	[FORM_##form] = { { NULL }, { name##_##form##_16 }, WITH_RUN(name##_##form##_32), WITH_RUN(name##_##form##_64) }
+/* Operands of 32 bits are never flat: they exist only outside 64-bit mode. */
+#define BRANCH_ROW_MEM(name, form)										       \
+	[FORM_##form] = { { NULL }, { name##_##form##_16 }, { name##_##form##_32, NULL, name##_##form##_32_seg },      \
+			  WITH_SEG(name##_##form##_64) }
 
 static inline bool canonical(u64 lin)
 {
@@ -105,7 +111,7 @@ STAMP_BRANCH(jmp_rel, NONE, jmp_rel)
 IMPL_TABLE(jmp_rel, BRANCH_ROW(jmp_rel, NONE));
 STAMP_BRANCH(jmp_rm, R, jmp_r)
 STAMP_BRANCH_MEM(jmp_rm, M, jmp_m)
-IMPL_TABLE(jmp_rm, BRANCH_ROW(jmp_rm, R), BRANCH_ROW(jmp_rm, M));
+IMPL_TABLE(jmp_rm, BRANCH_ROW(jmp_rm, R), BRANCH_ROW_MEM(jmp_rm, M));
 
 #define JCC(cond, expr)												       \
 	STAMP_BRANCH(j##cond, NONE, jump_rel, condition_##cond(c->cc))						       \
@@ -230,6 +236,6 @@ STAMP_BRANCH(call_rel, NONE, call_rel)
 IMPL_TABLE(call_rel, BRANCH_ROW(call_rel, NONE));
 STAMP_BRANCH(call_rm, R, call_r)
 STAMP_BRANCH_MEM(call_rm, M, call_m)
-IMPL_TABLE(call_rm, BRANCH_ROW(call_rm, R), BRANCH_ROW(call_rm, M));
+IMPL_TABLE(call_rm, BRANCH_ROW(call_rm, R), BRANCH_ROW_MEM(call_rm, M));
 STAMP_BRANCH(ret, NONE, ret)
 IMPL_TABLE(ret, BRANCH_ROW(ret, NONE));

@@ -41,7 +41,7 @@ STAMP_REG(mov, RI, mov_ri)
 STAMP_MEM(mov, RM, USE_LOAD, mov_rm)
 STAMP_MEM(mov, MR, USE_STORE, mov_mr)
 STAMP_MEM(mov, MI, USE_STORE, mov_mi)
-IMPL_TABLE(mov, RUN_ROW(mov, RR), RUN_ROW(mov, RI), RUN_ROW(mov, RM), RUN_ROW(mov, MR), RUN_ROW(mov, MI));
+IMPL_TABLE(mov, RUN_ROW(mov, RR), RUN_ROW(mov, RI), SEG_ROW(mov, RM), SEG_ROW(mov, MR), SEG_ROW(mov, MI));
 
 /* A store that bypasses the caches: only a hint to the guest. */
 IMPL_TABLE(movnti, ROW_DWORDS(mov, MR));
@@ -123,6 +123,16 @@ INLINE int movsxd_at(struct cpu *c, const struct insn *i, unsigned size, const v
 }
 
 /* The source has a size of its own. */
+#define EXTEND_TWIN(handler, operand, bits, tmpl, sign)								       \
+	HANDLER(handler)											       \
+	{													       \
+		const void *p = operand(c, i, i->src2, MEM_READ);						       \
+														       \
+		if (unlikely(!p))										       \
+			return thread_slow(c, i);								       \
+		tmpl(c, i, SZ_##bits, p, sign);									       \
+		return thread_next(c, i);									       \
+	}
 #define EXTEND_RM_SIZE(name, bits, tmpl, sign)									       \
 	HANDLER(name##_RM_##bits)										       \
 	{													       \
@@ -130,15 +140,8 @@ INLINE int movsxd_at(struct cpu *c, const struct insn *i, unsigned size, const v
 														       \
 		return likely(p) ? tmpl(c, i, SZ_##bits, p, sign) : extend_slow(c, i, sign);			       \
 	}													       \
-	HANDLER(name##_RM_##bits##_run)										       \
-	{													       \
-		const void *p = thread_operand(c, i, i->src2, MEM_READ);					       \
-														       \
-		if (unlikely(!p))										       \
-			return thread_slow(c, i);								       \
-		tmpl(c, i, SZ_##bits, p, sign);									       \
-		return thread_next(c, i);									       \
-	}
+	EXTEND_TWIN(name##_RM_##bits##_run, thread_operand, bits, tmpl, sign)					       \
+	EXTEND_TWIN(name##_RM_##bits##_seg, thread_operand_seg, bits, tmpl, sign)
 #define EXTEND_RM(name, tmpl, sign)										       \
 	EXTEND_RM_SIZE(name, 16, tmpl, sign)									       \
 	EXTEND_RM_SIZE(name, 32, tmpl, sign)									       \
@@ -146,13 +149,13 @@ INLINE int movsxd_at(struct cpu *c, const struct insn *i, unsigned size, const v
 
 STAMP_REG_WORDS(movzx, RR, extend_rr, false)
 EXTEND_RM(movzx, extend_at, false)
-IMPL_TABLE(movzx, RUN_ROW_WORDS(movzx, RR), RUN_ROW_WORDS(movzx, RM));
+IMPL_TABLE(movzx, RUN_ROW_WORDS(movzx, RR), SEG_ROW_WORDS(movzx, RM));
 STAMP_REG_WORDS(movsx, RR, extend_rr, true)
 EXTEND_RM(movsx, extend_at, true)
-IMPL_TABLE(movsx, RUN_ROW_WORDS(movsx, RR), RUN_ROW_WORDS(movsx, RM));
+IMPL_TABLE(movsx, RUN_ROW_WORDS(movsx, RR), SEG_ROW_WORDS(movsx, RM));
 STAMP_REG_WORDS(movsxd, RR, movsxd_rr)
 EXTEND_RM(movsxd, movsxd_at, true)
-IMPL_TABLE(movsxd, RUN_ROW_WORDS(movsxd, RR), RUN_ROW_WORDS(movsxd, RM));
+IMPL_TABLE(movsxd, RUN_ROW_WORDS(movsxd, RR), SEG_ROW_WORDS(movsxd, RM));
 
 /* CBW, CWDE, CDQE; CWD, CDQ, CQO. The size is that of the result's (lower) register. */
 INLINE int cbw(struct cpu *c, const struct insn *i, unsigned size)
@@ -198,7 +201,7 @@ INLINE int cmov_rm(struct cpu *c, const struct insn *i, unsigned size, void *p, 
 #define CMOV(cond, expr)											       \
 	STAMP_REG_WORDS(cmov##cond, RR, cmov_rr, condition_##cond(c->cc))					       \
 	STAMP_MEM_WORDS(cmov##cond, RM, USE_LOAD, cmov_rm, condition_##cond(c->cc))				       \
-	IMPL_TABLE(cmov##cond, RUN_ROW_WORDS(cmov##cond, RR), RUN_ROW_WORDS(cmov##cond, RM));
+	IMPL_TABLE(cmov##cond, RUN_ROW_WORDS(cmov##cond, RR), SEG_ROW_WORDS(cmov##cond, RM));
 CONDITIONS(CMOV)
 
 INLINE int set_r(struct cpu *c, const struct insn *i, unsigned size, bool condition)
@@ -215,7 +218,7 @@ INLINE int set_m(struct cpu *c, const struct insn *i, unsigned size, void *p, bo
 #define SET(cond, expr)												       \
 	STAMP_REG_SIZE(set##cond, R, 8, set_r, condition_##cond(c->cc))						       \
 	STAMP_MEM_SIZE(set##cond, M, 8, USE_STORE, set_m, condition_##cond(c->cc))				       \
-	IMPL_TABLE(set##cond, [FORM_R] = { WITH_RUN(set##cond##_R_8) }, [FORM_M] = { WITH_RUN(set##cond##_M_8) });
+	IMPL_TABLE(set##cond, [FORM_R] = { WITH_RUN(set##cond##_R_8) }, [FORM_M] = { WITH_SEG(set##cond##_M_8) });
 CONDITIONS(SET)
 
 /* ---- addresses ---- */
@@ -225,8 +228,10 @@ INLINE int lea(struct cpu *c, const struct insn *i, unsigned size)
 	return ST_OK;
 }
 
+/* Any segment and mode is the same to it. */
 STAMP_REG_WORDS(lea, RM, lea)
-IMPL_TABLE(lea, RUN_ROW_WORDS(lea, RM));
+#define LEA(bits) { lea_RM_##bits, lea_RM_##bits##_run, lea_RM_##bits##_run }
+IMPL_TABLE(lea, [FORM_RM] = { { NULL }, LEA(16), LEA(32), LEA(64) });
 
 HANDLER(do_xlat)
 {

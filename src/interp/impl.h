@@ -64,14 +64,17 @@ enum mem_use { USE_LOAD, USE_STORE, USE_UPDATE };
 														       \
 		return likely(p) ? tmpl(c, i, SZ_##bits, p, ##__VA_ARGS__) : name##_##form##_##bits##_slow(c, i);      \
 	}
-#define STAMP_MEM_SIZE(name, form, bits, use, tmpl, ...)							       \
-	STAMP_MEM_FN_SIZE(name, form, bits, use, tmpl, ##__VA_ARGS__)						       \
-	HANDLER(name##_##form##_##bits##_run)									       \
+#define STAMP_MEM_TWIN(handler, operand, bits, use, tmpl, ...)							       \
+	HANDLER(handler)											       \
 	{													       \
-		void *p = thread_operand(c, i, SZ_##bits, use == USE_LOAD ? MEM_READ : MEM_WRITE);		       \
+		void *p = operand(c, i, SZ_##bits, use == USE_LOAD ? MEM_READ : MEM_WRITE);			       \
 														       \
 		return likely(p) ? thread_status(c, i, tmpl(c, i, SZ_##bits, p, ##__VA_ARGS__)) : thread_slow(c, i);   \
 	}
+#define STAMP_MEM_SIZE(name, form, bits, use, tmpl, ...)							       \
+	STAMP_MEM_FN_SIZE(name, form, bits, use, tmpl, ##__VA_ARGS__)						       \
+	STAMP_MEM_TWIN(name##_##form##_##bits##_run, thread_operand, bits, use, tmpl, ##__VA_ARGS__)		       \
+	STAMP_MEM_TWIN(name##_##form##_##bits##_seg, thread_operand_seg, bits, use, tmpl, ##__VA_ARGS__)
 #define STAMP_MEM_WORDS(name, form, use, tmpl, ...)								       \
 	STAMP_MEM_SIZE(name, form, 16, use, tmpl, ##__VA_ARGS__)						       \
 	STAMP_MEM_SIZE(name, form, 32, use, tmpl, ##__VA_ARGS__)						       \
@@ -81,8 +84,8 @@ enum mem_use { USE_LOAD, USE_STORE, USE_UPDATE };
 	STAMP_MEM_WORDS(name, form, use, tmpl, ##__VA_ARGS__)
 
 /*
- * Rows of an impl's table: all sizes; 16 to 64 bits; 32 and 64 bits. RUN rows are those of STAMP_REG() and STAMP_MEM(),
- * which have the twins.
+ * Rows of an impl's table: all sizes; 16 to 64 bits; 32 and 64 bits. RUN rows are those of STAMP_REG(), SEG rows those of
+ * STAMP_MEM(), which have the twins.
  */
 #define ROW(name, form)												       \
 	[FORM_##form] = { { name##_##form##_8 }, { name##_##form##_16 }, { name##_##form##_32 },		       \
@@ -98,6 +101,14 @@ enum mem_use { USE_LOAD, USE_STORE, USE_UPDATE };
 #define RUN_ROW_WORDS(name, form)										       \
 	[FORM_##form] = { { NULL }, WITH_RUN(name##_##form##_16), WITH_RUN(name##_##form##_32),			       \
 			  WITH_RUN(name##_##form##_64) }
+
+#define WITH_SEG(handler) { handler, handler##_run, handler##_seg }
+#define SEG_ROW(name, form)											       \
+	[FORM_##form] = { WITH_SEG(name##_##form##_8), WITH_SEG(name##_##form##_16), WITH_SEG(name##_##form##_32),     \
+			  WITH_SEG(name##_##form##_64) }
+#define SEG_ROW_WORDS(name, form)										       \
+	[FORM_##form] = { { NULL }, WITH_SEG(name##_##form##_16), WITH_SEG(name##_##form##_32),			       \
+			  WITH_SEG(name##_##form##_64) }
 
 #define IMPL_TABLE(name, ...)											       \
 	static const struct handler name##_table[NR_FORMS][4] = { __VA_ARGS__ };				       \

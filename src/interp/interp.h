@@ -10,9 +10,12 @@
 #include "insn/insn.h"
 #include "mem/mem.h"
 
-/* A handler as insn::fn, and the same as insn::run where there is one (thread.h). */
+/*
+ * A handler as insn::fn, and the same as insn::run where there is one (thread.h): run for instructions without a memory
+ * operand, or with one in a flat segment of 64-bit mode; seg for memory operands in any segment and mode.
+ */
 struct handler {
-	insn_fn fn, run;
+	insn_fn fn, run, seg;
 };
 
 /* Handlers of one operation: `any`, or one for each form and size index 0-3 (8, 16, 32, 64 bits). */

@@ -149,15 +149,15 @@ INLINE int imul_imm_rm(struct cpu *c, const struct insn *i, unsigned size, void 
 	STAMP_MEM(name, M, USE_LOAD, wide_m, do_##name)
 
 WIDE(mul)
-IMPL_TABLE(mul, RUN_ROW(mul, R), RUN_ROW(mul, M));
+IMPL_TABLE(mul, RUN_ROW(mul, R), SEG_ROW(mul, M));
 WIDE(div)
-IMPL_TABLE(div, RUN_ROW(div, R), RUN_ROW(div, M));
+IMPL_TABLE(div, RUN_ROW(div, R), SEG_ROW(div, M));
 WIDE(idiv)
-IMPL_TABLE(idiv, RUN_ROW(idiv, R), RUN_ROW(idiv, M));
+IMPL_TABLE(idiv, RUN_ROW(idiv, R), SEG_ROW(idiv, M));
 WIDE(imul)
 STAMP_REG_WORDS(imul, RR, imul_rr)
 STAMP_MEM_WORDS(imul, RM, USE_LOAD, imul_rm)
-IMPL_TABLE(imul, RUN_ROW(imul, R), RUN_ROW(imul, M), RUN_ROW_WORDS(imul, RR), RUN_ROW_WORDS(imul, RM));
+IMPL_TABLE(imul, RUN_ROW(imul, R), SEG_ROW(imul, M), RUN_ROW_WORDS(imul, RR), SEG_ROW_WORDS(imul, RM));
 STAMP_REG_WORDS(imul_imm, RR, imul_imm_rr)
 STAMP_MEM_WORDS(imul_imm, RM, USE_LOAD, imul_imm_rm)
-IMPL_TABLE(imul_imm, RUN_ROW_WORDS(imul_imm, RR), RUN_ROW_WORDS(imul_imm, RM));
+IMPL_TABLE(imul_imm, RUN_ROW_WORDS(imul_imm, RR), SEG_ROW_WORDS(imul_imm, RM));

@@ -32,7 +32,7 @@ INLINE int shift_mi(struct cpu *c, const struct insn *i, unsigned size, void *p,
 	STAMP_REG(name, RI, shift_ri, name##_reg) \
 	STAMP_MEM(name, MR, USE_UPDATE, shift_mr, name##_mem)							       \
 	STAMP_MEM(name, MI, USE_UPDATE, shift_mi, name##_mem)							       \
-	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RI), RUN_ROW(name, MR), RUN_ROW(name, MI))
+	IMPL_TABLE(name, RUN_ROW(name, RR), RUN_ROW(name, RI), SEG_ROW(name, MR), SEG_ROW(name, MI))
 
 SHIFT(rol, "rol");
 SHIFT(ror, "ror");

@@ -60,19 +60,22 @@ INLINE int push_imm(struct cpu *c, const struct insn *i, unsigned size)
 	return push(c, size, i->imm);
 }
 
-/* With a twin for insn::run where the operand is of 64 bits, and the stack flat therefore. */
-#define STAMP_STACK(name, form, tmpl)										       \
-	STAMP_WORDS(name, form, tmpl)										       \
-	HANDLER(name##_##form##_64_run)										       \
+/* With twins for insn::run. */
+#define STACK_TWIN(name, form, bits, tmpl)									       \
+	HANDLER(name##_##form##_##bits##_run)									       \
 	{													       \
 		int st;												       \
 														       \
 		thread_begin(c, i);										       \
-		st = tmpl(c, i, SZ_64);										       \
+		st = tmpl(c, i, SZ_##bits);									       \
 		return likely(st == ST_OK) ? thread_next(c, i) : st;						       \
 	}
+#define STAMP_STACK(name, form, tmpl)										       \
+	STAMP_WORDS(name, form, tmpl)										       \
+	STACK_TWIN(name, form, 32, tmpl)									       \
+	STACK_TWIN(name, form, 64, tmpl)
 #define STACK_ROW(name, form)											       \
-	[FORM_##form] = { { NULL }, { name##_##form##_16 }, { name##_##form##_32 }, WITH_RUN(name##_##form##_64) }
+	[FORM_##form] = { { NULL }, { name##_##form##_16 }, WITH_RUN(name##_##form##_32), WITH_RUN(name##_##form##_64) }
 
 STAMP_STACK(push, R, push_r)
 STAMP_WORDS(push, M, push_m)

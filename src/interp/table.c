@@ -159,12 +159,13 @@ void interp_bind_block(struct insn *i, unsigned end)
 {
 	struct handler h = find_handler(i);
 	bool mem = i->flags & INSN_MEM;
+	insn_fn run = mem && !operand_is_flat(i) ? h.seg : h.run;
 
 	i->fn = h.fn;
 	i->run = thread_slow;
 	i->end = (u16)end;
-	if (h.run && (!mem || operand_is_flat(i)) && (!mem || rebase_operand(i)))
-		i->run = h.run;
+	if (run && (!mem || rebase_operand(i)))
+		i->run = run;
 }
 
 static int block_end(struct cpu *c, const struct insn *i)

@@ -5,7 +5,8 @@
  *
  *  - RIP is not kept up to date: it is cpu::gpr[R_BLOCK] + insn::end behind an instruction. Who needs RIP, or may not
  *    complete, calls thread_begin() first. When `run` returns, RIP and cpu::cur are those of the last instruction.
- *  - A memory operand is one of 64-bit mode in a segment without base or limit: interp_bind_block() sees to it.
+ *  - A memory operand of handler::run is one of 64-bit mode in a segment without base or limit. All others are for
+ *    handler::seg: interp_bind_block() sees to it.
  *
  * Handlers without a `run` of their own get thread_slow(), which calls insn::fn. So does `run` itself for whatever is
  * rare, a soft TLB miss above all: it has done nothing yet then.
@@ -47,6 +48,14 @@ static inline __attribute__((always_inline)) void *thread_operand(struct cpu *c,
 
 	c->cur = i;
 	return mem_flat(c, lin, 1u << size, how);
+}
+
+/* The same in any segment and mode. */
+static inline __attribute__((always_inline)) void *thread_operand_seg(struct cpu *c, const struct insn *i,
+								      unsigned size, enum mem_access how)
+{
+	c->cur = i;
+	return mem_fast(c, i->seg, insn_ea(c, i), 1u << size, how);
 }
 
 #endif

@@ -17,7 +17,9 @@
 #define STACK 0x20000
 #define HLT 0xf4
 
-/* ---- random code, run both ways ---- */
+/* ---- random code, run both ways: in 64-bit mode, and as 32-bit code ---- */
+static bool long_mode;
+
 static u64 seed = 88172645463325252ull;
 
 static u32 rnd(u32 n)
@@ -33,7 +35,7 @@ static unsigned rnd_reg(void)
 {
 	static const u8 regs[] = { RAX, RCX, RDX, RBX, RBP, R8, R9, R10, R11, R12, R13, R14, R15 };
 
-	return regs[rnd(sizeof(regs))];
+	return regs[rnd(long_mode ? sizeof(regs) : 5)];
 }
 
 struct code {
@@ -46,7 +48,7 @@ static void emit(struct code *c, unsigned byte)
 	c->bytes[c->n++] = (u8)byte;
 }
 
-/* The r/m operand: a register, [rdi + d8], [rdi + rsi * 4 + d8], or [rip + d32] into the data. */
+/* The r/m operand: a register, [rdi + d8], [rdi + rsi * 4 + d8], or [rip + d32] or [d32] into the data. */
 static void emit_modrm(struct code *c, unsigned reg, unsigned rm, unsigned tail)
 {
 	u32 rel;
@@ -63,7 +65,7 @@ static void emit_modrm(struct code *c, unsigned reg, unsigned rm, unsigned tail)
 		break;
 	case 2:
 		emit(c, 0x05 | (reg & 7) << 3);
-		rel = DATA + rnd(100) - (CODE + c->n + 4 + tail);
+		rel = DATA + rnd(100) - (long_mode ? CODE + c->n + 4 + tail : 0);
 		memcpy(c->bytes + c->n, &rel, 4);
 		c->n += 4;
 		break;
@@ -72,12 +74,22 @@ static void emit_modrm(struct code *c, unsigned reg, unsigned rm, unsigned tail)
 	}
 }
 
-/* Prefixes for an operand size; an 8-bit one has a REX, so that register numbers mean the same everywhere. */
+/*
+ * Prefixes for an operand size; an 8-bit one has a REX, so that register numbers mean the same everywhere. Some have
+ * another segment; in 64-bit mode also 32-bit addresses.
+ */
 static void emit_prefix(struct code *c, unsigned size, unsigned reg, unsigned rm)
 {
+	static const u8 segs[] = { 0x26, 0x64, 0x65 };
+
+	if (!rnd(3))
+		emit(c, segs[rnd(sizeof(segs))]);
+	if (long_mode && !rnd(4))
+		emit(c, 0x67);
 	if (size == SZ_16)
 		emit(c, 0x66);
-	emit(c, 0x40 | (size == SZ_64) << 3 | (reg >> 3) << 2 | rm >> 3);
+	if (long_mode)
+		emit(c, 0x40 | (size == SZ_64) << 3 | (reg >> 3) << 2 | rm >> 3);
 }
 
 static void emit_imm(struct code *c, unsigned n)
@@ -90,7 +102,7 @@ static void emit_imm(struct code *c, unsigned n)
 static void emit_one(struct code *c)
 {
 	static const u8 two[] = { 0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38, 0x84, 0x88 };
-	unsigned size = rnd(4), reg = rnd_reg(), wide = size != SZ_8, rm = rnd(8) & 3,
+	unsigned size = rnd(long_mode ? 4 : 3), reg = rnd_reg(), wide = size != SZ_8, rm = rnd(8) & 3,
 		 imm = size < SZ_32 ? 1u << size : 4;
 
 	switch (rnd(11)) {
@@ -147,8 +159,8 @@ static void emit_one(struct code *c)
 		emit_modrm(c, reg, rm, 0);
 		break;
 	case 8: /* LEA, MOVSXD */
-		emit_prefix(c, SZ_64, reg, rm);
-		if (rnd(2)) {
+		emit_prefix(c, long_mode ? SZ_64 : SZ_32, reg, rm);
+		if (long_mode && rnd(2)) {
 			emit(c, 0x63);
 			emit_modrm(c, reg, rm, 0);
 		} else {
@@ -159,10 +171,12 @@ static void emit_one(struct code *c)
 		}
 		break;
 	case 9: /* PUSH, POP of a register */
-		emit(c, 0x40 | reg >> 3);
+		if (long_mode)
+			emit(c, 0x40 | reg >> 3);
 		emit(c, 0x50 | (reg & 7));
 		reg = rnd_reg();
-		emit(c, 0x40 | reg >> 3);
+		if (long_mode)
+			emit(c, 0x40 | reg >> 3);
 		emit(c, 0x58 | (reg & 7));
 		break;
 	default: /* CBW..., CWD..., BSWAP */
@@ -173,9 +187,17 @@ static void emit_one(struct code *c)
 
 static void start(struct flat *f)
 {
-	flat_long(f, CODE);
+	if (long_mode)
+		flat_long(f, CODE);
+	else
+		flat_prot(f, CODE);
+	flat_seg(&f->cpu, SEG_FS, 0x18, 0x40, 0xffffffff, 0xc093);
+	flat_seg(&f->cpu, SEG_GS, 0x20, 0x41, DATA + 120, 0x4093); /* some go beyond */
+	cpu_update_mode(&f->cpu);
 	for (unsigned r = 0; r < 16; r++)
 		f->cpu.gpr[r] = rnd(2) ? seed : rnd(3) - 1;
+	for (unsigned r = 0; r < 16 && !long_mode; r++)
+		f->cpu.gpr[r] = (u32)f->cpu.gpr[r];
 	f->cpu.gpr[RSI] = rnd(10);
 	f->cpu.gpr[RDI] = DATA;
 	f->cpu.gpr[RSP] = STACK;
@@ -184,7 +206,8 @@ static void start(struct flat *f)
 		f->mem[DATA + n] = (u8)rnd(256);
 }
 
-static void one_by_one(struct flat *f, const struct code *code)
+/* To the HLT, or to a fault. */
+static enum exit_reason one_by_one(struct flat *f, const struct code *code)
 {
 	struct cpu *c = &f->cpu;
 	struct insn i;
@@ -194,9 +217,13 @@ static void one_by_one(struct flat *f, const struct code *code)
 		int len = insn_decode(at, 15, c->code_mode, &i);
 
 		assert_true(len > 0);
-		assert_int_equal(exec_bytes(f, at, (size_t)len), ST_OK);
+		if (exec_bytes(f, at, (size_t)len) != ST_OK) {
+			assert_fault(f, ST_FAULT, VEC_GP, 0);
+			return EXIT_SHUTDOWN;
+		}
 	}
 	c->gpr[R_RIP]++; /* the HLT */
+	return EXIT_HLT;
 }
 
 static void compare(struct flat *a, struct flat *b, const struct code *code)
@@ -213,13 +240,14 @@ static void compare(struct flat *a, struct flat *b, const struct code *code)
 	fail_msg("cc: threaded %x, one by one %x", (u32)(a->cpu.cc & FL_STATUS), (u32)(b->cpu.cc & FL_STATUS));
 }
 
-static void random_code(void **state)
+static void random_code(void)
 {
 	struct flat *a = flat_new(MEM), *b = flat_new(MEM);
+	u64 seen = 0;
 
-	(void)state;
 	for (unsigned round = 0; round < 5000; round++) {
 		struct code code = { .n = 0 };
+		enum exit_reason why;
 		u64 saved;
 
 		while (code.n < 80)
@@ -231,12 +259,28 @@ static void random_code(void **state)
 		start(a);
 		seed = saved;
 		start(b);
-		assert_int_equal(interp_run(&a->cpu), EXIT_HLT);
-		one_by_one(b, &code);
+		why = interp_run(&a->cpu);
+		assert_int_equal(one_by_one(b, &code), why);
 		compare(a, b, &code);
+		seen |= BIT64(why);
 	}
+	assert_int_equal(seen, BIT64(EXIT_HLT) | (long_mode ? 0 : BIT64(EXIT_SHUTDOWN)));
 	flat_free(a);
 	flat_free(b);
+}
+
+static void random_code_64(void **state)
+{
+	(void)state;
+	long_mode = true;
+	random_code();
+}
+
+static void random_code_32(void **state)
+{
+	(void)state;
+	long_mode = false;
+	random_code();
 }
 
 /* ---- what is put off ---- */
@@ -340,7 +384,7 @@ static void statistics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(random_code), cmocka_unit_test(fault_in_the_middle), cmocka_unit_test(alignment_check),
+		cmocka_unit_test(random_code_64), cmocka_unit_test(random_code_32), cmocka_unit_test(fault_in_the_middle), cmocka_unit_test(alignment_check),
 		cmocka_unit_test(mxcsr_flags), cmocka_unit_test(statistics),
 	};
 
