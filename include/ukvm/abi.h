@@ -31,6 +31,16 @@ struct kvm_memory_alias {
 #define KVM_SET_MEMORY_ALIAS _IOW(KVMIO, 0x43, struct kvm_memory_alias)
 #endif
 
+#ifndef KVM_TRACE_ENABLE
+struct kvm_user_trace_setup {
+	__u32 buf_size;
+	__u32 buf_nr;
+};
+#define KVM_TRACE_ENABLE _IOW(KVMIO, 0x06, struct kvm_user_trace_setup)
+#define KVM_TRACE_PAUSE _IO(KVMIO, 0x07)
+#define KVM_TRACE_DISABLE _IO(KVMIO, 0x08)
+#endif
+
 #ifndef KVM_GET_NR_MMU_PAGES
 #define KVM_GET_NR_MMU_PAGES _IO(KVMIO, 0x45)
 #endif

@@ -12,6 +12,7 @@
 
 #include "kvm/object.h"
 
+#define KERNEL_O_LARGEFILE 0100000 /* O_LARGEFILE is 0 where off_t has 64 bits anyway */
 #define NR_FDS 65536 /* those above are always "maybe" once one of ours was there */
 
 static u64 bits[NR_FDS / 64];
@@ -186,6 +187,19 @@ EXPORT int dup3(int from, int to, int flags)
 	return ret;
 }
 
+/* What our memfds are and the kernel's files are not; see also file.c. */
+static int fcntl_ours(int fd, int cmd, unsigned long arg)
+{
+	enum obj_class class = kvm_fd_class(fd);
+	int ret;
+
+	if (class != OBJ_NONE && (cmd == F_ADD_SEALS || cmd == F_GET_SEALS || cmd == F_SETLEASE))
+		return edge(-EINVAL);
+	ret = next()->fcntl64_(fd, cmd, arg);
+	/* Anonymous inodes have not been opened, and with O_LARGEFILE neither. */
+	return ret >= 0 && cmd == F_GETFL && (class == OBJ_VM || class == OBJ_VCPU) ? ret & ~KERNEL_O_LARGEFILE : ret;
+}
+
 EXPORT int fcntl64(int fd, int cmd, ...)
 {
 	unsigned long arg;
@@ -195,6 +209,8 @@ EXPORT int fcntl64(int fd, int cmd, ...)
 	va_start(ap, cmd);
 	arg = va_arg(ap, unsigned long);
 	va_end(ap);
+	if (unlikely(fd_maybe_ours(fd)) && cmd != F_DUPFD && cmd != F_DUPFD_CLOEXEC)
+		return fcntl_ours(fd, cmd, arg);
 	ret = next()->fcntl64_(fd, cmd, arg);
 	return cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC ? copied(fd, ret) : ret;
 }
@@ -216,8 +232,13 @@ static void widen(u64 from, u64 to)
 
 EXPORT void *mmap(void *at, size_t size, int prot, int flags, int fd, off_t off)
 {
-	void *ret = next()->mmap_(at, size, prot, flags, fd, off);
+	void *ret;
 
+	if (unlikely(fd_maybe_ours(fd)) && !(flags & MAP_ANONYMOUS) && kvm_fd_class(fd) == OBJ_SYSTEM) {
+		errno = ENODEV;
+		return MAP_FAILED;
+	}
+	ret = next()->mmap_(at, size, prot, flags, fd, off);
 	if (ret != MAP_FAILED && !(flags & MAP_ANONYMOUS) && fd_maybe_ours(fd))
 		widen((u64)ret, (u64)ret + size);
 	return ret;

@@ -7,6 +7,7 @@
  *	stat.c    stat() and its relatives
  *	ioctl.c   ioctl()
  *	fd.c      dup(), close(), mmap(): which fds may be ours, and when to look for objects that nobody refers to
+ *	file.c    read(), write(), ftruncate(): what cannot be done with our fds
  *	signal.c  sigaction() and its relatives
  *	syscall.c syscall(), for those of these functions that clients call by number
  *	quirk.c   what a client's own bugs need
@@ -23,7 +24,9 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "cpu/types.h"
@@ -42,6 +45,8 @@ int __openat_2(int dirfd, const char *path, int flags);
 ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room);
 ssize_t __readlinkat_chk(int dirfd, const char *path, char *buf, size_t size, size_t room);
 char *__realpath_chk(const char *path, char *resolved, size_t room);
+ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
+ssize_t __pread_chk(int fd, void *buf, size_t n, off_t at, size_t room);
 
 struct next {
 #define NEXT(name) __typeof__(&name) name##_;

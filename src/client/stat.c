@@ -32,17 +32,33 @@ bool is_kvm_node(const struct stat *st)
 	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(10, KVM_MINOR);
 }
 
-static bool fd_is_kvm(int fd)
+static enum obj_class fd_class(int fd)
 {
-	return fd_maybe_ours(fd) && kvm_fd_class(fd) == OBJ_SYSTEM;
+	return unlikely(fd_maybe_ours(fd)) ? kvm_fd_class(fd) : OBJ_NONE;
 }
 
-/* The file that a ...at() call names: ours by its path, or the fd itself. */
-static bool at_is_kvm(int dirfd, const char *path, int flags)
+/* What is an anonymous inode in the kernel's KVM: of no type and without contents. */
+static bool anonymous(enum obj_class class)
+{
+	return class == OBJ_VM || class == OBJ_VCPU;
+}
+
+static int stat_anonymous(int fd, struct stat *st)
+{
+	int ret = next()->fstat_(fd, st);
+
+	st->st_mode = 0600;
+	st->st_nlink = 1;
+	st->st_size = st->st_blocks = 0;
+	return ret;
+}
+
+/* The file that a ...at() call names: /dev/kvm by its path, or the fd itself. */
+static enum obj_class at_class(int dirfd, const char *path, int flags)
 {
 	if (path && !*path && (flags & AT_EMPTY_PATH))
-		return fd_is_kvm(dirfd);
-	return path_is_kvm(dirfd, path);
+		return fd_class(dirfd);
+	return path_is_kvm(dirfd, path) ? OBJ_SYSTEM : OBJ_NONE;
 }
 
 /* What the next library said of a path that is not ours by name: it may be a link to it or the real device's node. */
@@ -68,12 +84,20 @@ EXPORT int lstat(const char *path, struct stat *st)
 
 EXPORT int fstat(int fd, struct stat *st)
 {
-	return fd_is_kvm(fd) ? stat_kvm(st) : next()->fstat_(fd, st);
+	enum obj_class class = fd_class(fd);
+
+	if (unlikely(anonymous(class)))
+		return stat_anonymous(fd, st);
+	return class == OBJ_SYSTEM ? stat_kvm(st) : next()->fstat_(fd, st);
 }
 
 EXPORT int fstatat(int dirfd, const char *path, struct stat *st, int flags)
 {
-	return at_is_kvm(dirfd, path, flags) ?
+	enum obj_class class = at_class(dirfd, path, flags);
+
+	if (unlikely(anonymous(class)))
+		return stat_anonymous(dirfd, st);
+	return class == OBJ_SYSTEM ?
 		       stat_kvm(st) :
 		       stat_other(dirfd, path, st, flags, next()->fstatat_(dirfd, path, st, flags));
 }
@@ -97,13 +121,19 @@ static int statx_kvm(int flags, unsigned mask, struct statx *stx)
 
 EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *stx)
 {
-	bool ours = at_is_kvm(dirfd, path, flags);
+	enum obj_class class = at_class(dirfd, path, flags);
+	bool ours = class == OBJ_SYSTEM;
 	int ret = 0;
 
 	if (!ours) {
 		ret = next()->statx_(dirfd, path, flags, mask, stx);
 		ours = ret ? !(flags & AT_SYMLINK_NOFOLLOW) && path_leads_to_kvm(dirfd, path) :
 			     S_ISCHR(stx->stx_mode) && stx->stx_rdev_major == 10 && stx->stx_rdev_minor == KVM_MINOR;
+	}
+	if (unlikely(anonymous(class)) && !ret) {
+		stx->stx_mode = 0600;
+		stx->stx_nlink = 1;
+		stx->stx_size = stx->stx_blocks = 0;
 	}
 	return ours ? statx_kvm(flags, mask, stx) : ret;
 }

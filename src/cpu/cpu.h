@@ -209,6 +209,7 @@ struct io_access {
 #define IO_LOG_MAX 384 /* the XSAVE area is the largest operand: 2,696 bytes */
 struct io_log {
 	u32 n, cursor;
+	u64 rip; /* gpr[R_RIP] while the instruction runs that the accesses belong to: see mem/io.c */
 	struct io_access acc[IO_LOG_MAX];
 };
 
@@ -243,6 +244,7 @@ enum attn {
 	ATTN_STEP = 1 << 2, /* single step (TF), shadow, guest debugging, code breakpoints: one instruction at a time */
 	ATTN_REQUEST = 1 << 3, /* the VM wants this vCPU at rest for a moment (slots, dirty log): cpu_host::request */
 	ATTN_RESUME = 1 << 4,  /* the io log or pio holds answers: run the one instruction that asked, first */
+	ATTN_IO = 1 << 5,      /* the io log holds accesses of an instruction that may be complete: empty it */
 };
 
 /* cpu::step */
@@ -257,6 +259,11 @@ enum step {
 	STEP_WAS_RF = 1 << 6,
 	STEP_RF = 1 << 7,       /* RFLAGS.RF, which the coming instruction clears */
 };
+
+/* cpu::vectoring, which a client may see: the IDT-vectoring information of SDM vol. 3, 25.9.3. */
+#define VECTORING_TYPE_SHIFT 8
+#define VECTORING_HAS_ERROR BIT(11)
+#define VECTORING_VALID BIT(31)
 
 struct memmap;
 struct code_cache;
@@ -337,7 +344,7 @@ struct cpu {
 	u32 id;                        /* vCPU id = initial APIC id */
 	u32 budget;                    /* blocks until cpu_host::poll is asked */
 	bool want_window;              /* kvm_run::request_interrupt_window */
-	bool event_waits;              /* the io log belongs to an event delivery, not to an instruction */
+	u32 vectoring;                 /* the event that is being delivered, as VECTORING_*; 0: none */
 	bool hypercall_exits, msr_exits;
 	u32 guest_debug;               /* KVM_GUESTDBG_* */
 	u64 guest_dr[8];
@@ -406,6 +413,11 @@ static inline bool cpu_long_mode(const struct cpu *c)
 static inline unsigned cpu_iopl(const struct cpu *c)
 {
 	return (c->rflags >> 12) & 3;
+}
+
+static inline void io_log_clear(struct cpu *c)
+{
+	c->io.n = c->io.cursor = 0;
 }
 
 static inline void cpu_attn(struct cpu *c, u32 why)

@@ -17,6 +17,7 @@ enum exit_reason {
 	EXIT_INTR,        /* a signal or kick: -EINTR */
 	EXIT_DEBUG,       /* debug.*: guest debugging is on and something hit */
 	EXIT_INTERNAL,    /* the engine cannot execute the bytes at RIP: insn.* */
+	EXIT_DELIVERY,    /* an event cannot be delivered, because its way leads through a device: delivery.* */
 	EXIT_MSR_READ,    /* msr.*: only with KVM_CAP_X86_USER_SPACE_MSR */
 	EXIT_MSR_WRITE,
 	EXIT_HYPERCALL,   /* hypercall.* */
@@ -55,6 +56,10 @@ struct exit {
 			u8 len;
 			u8 bytes[15];
 		} insn;
+		struct {
+			u32 vectoring; /* cpu::vectoring */
+			u64 gpa;
+		} delivery;
 		struct {
 			u32 index;
 			u64 data;

@@ -227,9 +227,9 @@ void cpu_reset(struct cpu *c)
 	c->dr[7] = 0x400;
 	memset(&c->ev, 0, sizeof(c->ev));
 	memset(&c->fault, 0, sizeof(c->fault));
-	c->io.n = c->io.cursor = 0;
+	io_log_clear(c);
 	c->pio.pending = c->pio.answered = false;
-	c->event_waits = false;
+	c->vectoring = 0;
 	c->cur = NULL;
 	fpu_reset(&c->fpu);
 	if (!c->tsc_ratio) /* a new vCPU; RESET of a running one leaves the TSC alone, as the kernel's KVM does */

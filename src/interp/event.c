@@ -291,17 +291,35 @@ static void count_event(struct cpu *c, const struct event *e)
 		c->stats.exceptions[e->vector & 31]++;
 }
 
+/* SDM vol. 3, table 25-17: the types of events. */
+static u32 vectoring_info(const struct cpu *c, const struct event *e)
+{
+	u32 type = 0; /* external interrupt */
+
+	if (e->kind == EVENT_EXC)
+		type = 3;
+	else if (e->kind == EVENT_ICEBP)
+		type = 5;
+	else if (e->kind == EVENT_SOFT)
+		type = e->vector == VEC_BP || e->vector == VEC_OF ? 6 : 4;
+	else if (e->vector == VEC_NMI && c->ev.nmi_injected)
+		type = 2;
+	return VECTORING_VALID | (e->has_error ? VECTORING_HAS_ERROR : 0) | type << VECTORING_TYPE_SHIFT | e->vector;
+}
+
 int event_deliver(struct cpu *c, enum event_kind kind, u8 vector, bool has_error, u32 error)
 {
 	struct event e = { kind, vector, has_error, error };
 	int st;
 
+	c->vectoring = vectoring_info(c, &e);
 	if (c->mode == CPU_REAL)
 		st = deliver_real(c, &e);
 	else if (cpu_long_mode(c))
 		st = deliver_long(c, &e);
 	else
 		st = deliver_protected(c, &e);
+	c->vectoring = 0;
 	if ((st == ST_FAULT || st == TASK_FAULT) && kind != EVENT_SOFT)
 		mark_external(&c->fault);
 	if (st == ST_END || st == TASK_FAULT) {
@@ -411,7 +429,6 @@ static int deliver_held(struct cpu *c, const struct event *e, bool *held)
 	if (st == ST_EXIT)
 		return st;
 	*held = false;
-	c->io.n = c->io.cursor = 0;
 	if (st == ST_FAULT || st == TASK_FAULT)
 		return fault_after(c, first);
 	return st == ST_END ? ST_OK : st;
@@ -431,7 +448,6 @@ static int deliver_soft(struct cpu *c, u8 vector, unsigned len, bool *held)
 	if (st == ST_EXIT)
 		return st;
 	*held = false;
-	c->io.n = c->io.cursor = 0;
 	if (st == ST_FAULT)
 		return fault_after(c, BENIGN);
 	return st == ST_END ? ST_OK : st;

@@ -53,7 +53,8 @@ void interp_unwind(struct cpu *c)
 	if (c->cur)
 		rewind_rip(c, c->cur);
 	c->cur = NULL;
-	c->io.n = c->io.cursor = 0;
+	io_log_clear(c);
+	c->vectoring = 0;
 	mem_split_end(c);
 	/* It may have been in the middle of an AVX handler. */
 	if (cpuid_host_has_ymm())
@@ -70,14 +71,14 @@ static int settle(struct cpu *c, const struct insn *i, int st)
 	case ST_FAULT:
 		if (i)
 			rewind_rip(c, i);
-		c->io.n = c->io.cursor = 0;
+		io_log_clear(c);
 		return event_fault(c) == ST_OK ? ST_OK : ST_EXIT;
 	case ST_EXIT:
 		if (i)
 			rewind_rip(c, i);
 		return ST_EXIT;
 	case ST_EXIT_DONE:
-		c->io.n = c->io.cursor = 0;
+		io_log_clear(c);
 		return ST_EXIT;
 	case ST_AGAIN:
 		rewind_rip(c, i);
@@ -136,7 +137,7 @@ static int step(struct cpu *c)
 	st = i->fn(c, i);
 	if (st <= ST_END || st == ST_EXIT_DONE) {
 		c->work += insn_work(i);
-		c->io.n = c->io.cursor = 0;
+		io_log_clear(c);
 	}
 	if (st == ST_EXIT_DONE)
 		return step_exit(c, shadow);
@@ -146,17 +147,13 @@ static int step(struct cpu *c)
 }
 
 /*
- * The client answered an access of the instruction at RIP, or of an event delivery: that comes before everything else,
- * so that the client may rely on "complete after the next KVM_RUN" (api.rst, 5. The kvm_run structure).
+ * The client answered an access of the instruction at RIP: that comes before everything else, so that the client may
+ * rely on "complete after the next KVM_RUN" (api.rst, 5. The kvm_run structure).
  */
 static int resume(struct cpu *c)
 {
 	cpu_attn_clear(c, ATTN_RESUME);
-	c->io.cursor = 0;
-	if (!c->event_waits)
-		return step(c);
-	cpu_attn(c, ATTN_EVENT);
-	return ST_OK;
+	return step(c);
 }
 
 static int take_events(struct cpu *c)
@@ -165,11 +162,9 @@ static int take_events(struct cpu *c)
 
 	cpu_attn_clear(c, ATTN_EVENT);
 	c->cur = NULL;
-	c->io.cursor = 0;
 	st = event_poll(c);
-	c->event_waits = st == ST_EXIT;
-	if (!c->event_waits)
-		c->io.n = c->io.cursor = 0;
+	if (st == ST_EXIT) /* it is still to be delivered */
+		cpu_events_changed(c);
 	return st >= ST_EXIT ? ST_EXIT : ST_OK;
 }
 
@@ -183,6 +178,10 @@ static int attention(struct cpu *c, u32 attn)
 	}
 	if (attn & ATTN_RESUME)
 		return resume(c);
+	if (attn & ATTN_IO) {
+		cpu_attn_clear(c, ATTN_IO);
+		io_log_clear(c);
+	}
 	if (attn & ATTN_KICK) {
 		cpu_attn_clear(c, ATTN_KICK);
 		leave(c, EXIT_INTR);

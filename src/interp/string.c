@@ -62,7 +62,7 @@ INLINE int string_repeat(struct cpu *c, const struct insn *i, unsigned size, str
 		if (unlikely(st))
 			return st;
 		/* What the client answered belongs to iterations that are over. */
-		c->io.n = c->io.cursor = 0;
+		io_log_clear(c);
 		if (!count || (compare && compare_ends(c, i)))
 			break;
 		if (done > 1 || n == SLICE || __atomic_load_n(&c->attn, __ATOMIC_RELAXED))
@@ -287,7 +287,7 @@ static int ins_store(struct cpu *c, const struct insn *i, unsigned size, u32 n, 
 			break;
 		string_advance(c, i, size, RDI, 1);
 		if (k + 1 < n)
-			c->io.n = c->io.cursor = 0;
+			io_log_clear(c);
 	}
 	if (k)
 		pio_consume(c, k);

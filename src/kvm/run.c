@@ -16,9 +16,12 @@
 #include "kvm/vcpu.h"
 #include "mem/code.h"
 #include "os/guard.h"
+#include "os/sys.h"
 
 /* hardware_entry_failure_reason of a processor that was given a state it cannot run (SDM vol. 3, 27.8). */
 #define FAIL_INVALID_GUEST_STATE 0x80000021u
+/* SDM vol. 3, appendix C */
+#define EXIT_REASON_EPT_MISCONFIG 49
 
 /* Is addr the client's memory under a slot? Asked by the SIGSEGV handler, on the thread of this vCPU. */
 static bool owns_memory(void *ctx, u64 addr)
@@ -114,9 +117,8 @@ static void drop_answer(struct vcpu *v)
 {
 	struct cpu *c = &v->cpu;
 
-	c->io.n = c->io.cursor = 0;
+	io_log_clear(c);
 	c->pio.pending = c->pio.answered = false;
-	c->event_waits = false;
 	v->msr.answered = false;
 	cpu_attn_clear(c, ATTN_RESUME);
 	cpu_events_changed(c);
@@ -287,6 +289,23 @@ static void put_internal(struct vcpu *v)
 	memcpy(run->emulation_failure.insn_bytes, e->insn.bytes, e->insn.len);
 }
 
+/* What the kernel's KVM tells on an Intel host, where a device is a page of which EPT has a misconfigured entry. */
+static void put_delivery(struct vcpu *v)
+{
+	const struct exit *e = &v->cpu.exit;
+	struct kvm_run *run = v->run;
+	u32 cpu = 0;
+
+	os_sys(SYS_getcpu, (long)&cpu, 0, 0, 0, 0, 0);
+	run->internal.suberror = KVM_INTERNAL_ERROR_DELIVERY_EV;
+	run->internal.ndata = 5;
+	run->internal.data[0] = e->delivery.vectoring;
+	run->internal.data[1] = EXIT_REASON_EPT_MISCONFIG;
+	run->internal.data[2] = 0; /* exit qualification: undefined for this reason */
+	run->internal.data[3] = e->delivery.gpa;
+	run->internal.data[4] = cpu;
+}
+
 static void put_msr(struct vcpu *v)
 {
 	const struct exit *e = &v->cpu.exit;
@@ -326,6 +345,7 @@ static const struct {
 	[EXIT_INTR] = { KVM_EXIT_INTR, .ret = -EINTR },
 	[EXIT_DEBUG] = { KVM_EXIT_DEBUG, .put = put_debug },
 	[EXIT_INTERNAL] = { KVM_EXIT_INTERNAL_ERROR, .put = put_internal },
+	[EXIT_DELIVERY] = { KVM_EXIT_INTERNAL_ERROR, .put = put_delivery },
 	[EXIT_MSR_READ] = { KVM_EXIT_X86_RDMSR, .asks = true, .put = put_msr },
 	[EXIT_MSR_WRITE] = { KVM_EXIT_X86_WRMSR, .asks = true, .put = put_msr },
 	[EXIT_HYPERCALL] = { KVM_EXIT_HYPERCALL, .asks = true, .put = put_hypercall },

@@ -155,6 +155,7 @@ static void by_reason(struct out *o, const struct stats_record *r)
 		[EXIT_INTR] = "intr",
 		[EXIT_DEBUG] = "debug",
 		[EXIT_INTERNAL] = "internal_error",
+		[EXIT_DELIVERY] = "delivery_error",
 		[EXIT_MSR_READ] = "x86_rdmsr",
 		[EXIT_MSR_WRITE] = "x86_wrmsr",
 		[EXIT_HYPERCALL] = "hypercall",

@@ -20,6 +20,24 @@ int sys_get_vcpu_mmap_size(struct obj *o, void *arg)
 	return UKVM_RUN_PAGES * PAGE_SIZE;
 }
 
+/* kvmtrace, of Linux 2.6.26 to 2.6.30. */
+int sys_trace_enable(struct obj *o, void *arg)
+{
+	(void)o;
+	(void)arg;
+	return -EOPNOTSUPP;
+}
+
+int sys_trace_pause(struct obj *o, void *arg)
+{
+	return sys_trace_enable(o, arg);
+}
+
+int sys_trace_disable(struct obj *o, void *arg)
+{
+	return sys_trace_enable(o, arg);
+}
+
 /* Group 0, attribute KVM_X86_XCOMP_GUEST_SUPP: the XCR0 bits that guests can have (api.rst 4.144). */
 int sys_has_device_attr(struct obj *o, void *arg)
 {

@@ -218,6 +218,128 @@ TEST(coalesced_writes_wait_in_the_ring)
 	CHECK_EQ(m.run->mmio.is_write, 1);
 }
 
+/*
+ * One instruction with accesses that wait in the ring and others that exit: the client sees each byte once, whichever
+ * way, however often the instruction has to start again.
+ */
+GUEST(pusha, 32, "pusha; hlt");
+GUEST(store_16, 32, "movups [edi], xmm0; hlt");
+GUEST(move_string, 32, "rep movsd; hlt");
+GUEST(save_state, 32, "fxsave [edi]; hlt");
+GUEST(push_twice, 64, "push rax; add rsp, 8; push rax; add rsp, 8; mov [rdi+0x100], eax; mov [rdi], eax; hlt");
+
+/* Runs until HLT; how often each byte of the device was written by an exit or through the ring. */
+static void count_writes(struct machine *m, u8 *seen, u64 size)
+{
+	struct kvm_coalesced_mmio_ring *ring = ring_of(m);
+	u64 at;
+
+	memset(seen, 0, size);
+	for (;;) {
+		OK(ioctl(m->vcpu, KVM_RUN, 0));
+		for (; ring->first != ring->last; ring->first = (ring->first + 1) % KVM_COALESCED_MMIO_MAX)
+			for (u32 n = 0; n < ring->coalesced_mmio[ring->first].len; n++) {
+				at = ring->coalesced_mmio[ring->first].phys_addr + n - DOORBELL;
+				CHECK(at < size);
+				seen[at]++;
+			}
+		if (m->run->exit_reason == KVM_EXIT_HLT)
+			return;
+		CHECK_EQ(m->run->exit_reason, KVM_EXIT_MMIO);
+		for (u32 n = 0; n < m->run->mmio.len && m->run->mmio.is_write; n++) {
+			at = m->run->mmio.phys_addr + n - DOORBELL;
+			CHECK(at < size);
+			seen[at]++;
+		}
+	}
+}
+
+static void check_once(const u8 *seen, unsigned from, unsigned to)
+{
+	for (unsigned n = from; n < to; n++)
+		if (seen[n] != 1)
+			FAIL("byte %u was written %u times", n, seen[n]);
+}
+
+TEST(each_access_once)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_regs r = { .rip = 0x1000, .rflags = 2 };
+	struct kvm_sregs s;
+	u8 seen[1024];
+
+	/* The upper half of what is pushed, which comes first. */
+	LOAD(&m, 0x1000, pusha);
+	start_prot(&m, 0x1000);
+	s = get_sregs(&m);
+	s.cr4 |= 0x600; /* SSE */
+	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
+	OK(zone(&m, KVM_REGISTER_COALESCED_MMIO, DOORBELL + 16, 16, 0));
+	r.rsp = DOORBELL + 32;
+	set_regs(&m, r);
+	count_writes(&m, seen, 32);
+	check_once(seen, 0, 32);
+	CHECK_EQ(get_regs(&m).rsp, DOORBELL);
+	/* The first half of one operand; then all of it within a larger one. */
+	LOAD(&m, 0x1000, store_16);
+	r.rdi = DOORBELL + 24;
+	set_regs(&m, r);
+	count_writes(&m, seen, 40);
+	check_once(seen, 24, 40);
+	/* Read by an exit, written to the ring, and the other way round. */
+	LOAD(&m, 0x1000, move_string);
+	r.rsi = DOORBELL + 64;
+	r.rdi = DOORBELL + 12;
+	r.rcx = 6;
+	set_regs(&m, r);
+	count_writes(&m, seen, 40);
+	check_once(seen, 12, 36);
+	LOAD(&m, 0x1000, save_state);
+	r.rdi = DOORBELL;
+	set_regs(&m, r);
+	count_writes(&m, seen, 512);
+	check_once(seen, 0, 288);
+}
+
+/* The same access again is another one, in one run of code and in the next. */
+TEST(equal_accesses_are_many)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_coalesced_mmio_ring *ring = ring_of(&m);
+
+	LOAD(&m, 0x1000, push_twice);
+	start_long(&m, 0x1000);
+	OK(zone(&m, KVM_REGISTER_COALESCED_MMIO, DOORBELL, 16, 0));
+	for (unsigned n = 1; n < 4; n++) {
+		set_regs(&m, (struct kvm_regs){ .rip = 0x1000, .rflags = 2, .rdi = DOORBELL, .rsp = DOORBELL + 8 });
+		run_until(&m, KVM_EXIT_MMIO);
+		CHECK_EQ(m.run->mmio.phys_addr, DOORBELL + 0x100);
+		CHECK_EQ(ring->last, 3 * n - 1);
+		run_until(&m, KVM_EXIT_HLT);
+		CHECK_EQ(ring->last, 3 * n);
+	}
+}
+
+/* The client goes elsewhere in the middle of an instruction, and later starts it anew. */
+TEST(abandoned_in_the_middle)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_coalesced_mmio_ring *ring = ring_of(&m);
+	struct kvm_regs r = { .rip = 0x1000, .rflags = 2, .rsp = DOORBELL + 32 };
+
+	LOAD(&m, 0x1000, pusha);
+	CODE(&m, 0x2000, 0xf4);
+	OK(zone(&m, KVM_REGISTER_COALESCED_MMIO, DOORBELL + 28, 4, 0));
+	for (unsigned n = 1; n < 3; n++) {
+		start_prot(&m, 0x1000);
+		set_regs(&m, r);
+		run_until(&m, KVM_EXIT_MMIO);
+		CHECK_EQ(ring->last, n);
+		go(&m, 0x2000);
+		run_until(&m, KVM_EXIT_HLT);
+	}
+}
+
 TEST(full_ring_exits)
 {
 	struct machine m = machine_new(MIB);

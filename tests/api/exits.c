@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Exits: port I/O, MMIO, HLT, shutdown (spec 5). */
-#include "api.h"
-
-#define MIB (1ull << 20)
+#include "guest.h"
 
 static u8 *io_data(struct machine *m)
 {
@@ -199,6 +197,73 @@ TEST(triple_fault_is_shutdown)
 	s.idt.limit = 0;
 	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
 	run_until(&m, KVM_EXIT_SHUTDOWN);
+}
+
+/*
+ * An event whose way leads through a device: the kernel's KVM does not emulate that, and tells so, at last on Intel
+ * hosts and in Linux 6.14. The event is kept, so a client may help and go on.
+ */
+static void delivery_fails(struct machine *m, u32 vectoring, u64 gpa)
+{
+	OK(ioctl(m->vcpu, KVM_RUN, 0));
+	if (!is_ukvm(m->vm) && (m->run->exit_reason != KVM_EXIT_INTERNAL_ERROR || m->run->internal.data[3] != gpa))
+		test_skip("exit reason %u", m->run->exit_reason);
+	CHECK_EQ(m->run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
+	CHECK_EQ(m->run->internal.suberror, KVM_INTERNAL_ERROR_DELIVERY_EV);
+	CHECK_EQ(m->run->internal.ndata, 5);
+	CHECK_EQ(m->run->internal.data[0], vectoring);
+	CHECK_EQ(m->run->internal.data[1], 49); /* EPT misconfiguration */
+	CHECK_EQ(m->run->internal.data[3], gpa);
+}
+
+TEST(interrupt_table_in_a_device)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_vcpu_events ev;
+	struct kvm_sregs s;
+
+	CODE(&m, 0x1000, 0x0f, 0x0b); /* ud2 */
+	CODE(&m, 6 * 4, 0x00, 0x20, 0x00, 0x00);
+	CODE(&m, 0x2000, 0xf4);
+	start_real(&m, 0x1000);
+	s = get_sregs(&m);
+	s.idt.base = 16 * MIB;
+	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
+	for (unsigned n = 0; n < 2; n++) {
+		delivery_fails(&m, 0x80000306, 16 * MIB + 6 * 4);
+		CHECK_EQ(get_regs(&m).rip, 0x1000);
+		OK(ioctl(m.vcpu, KVM_GET_VCPU_EVENTS, &ev));
+		CHECK_EQ(ev.exception.injected, 1);
+		CHECK_EQ(ev.exception.nr, 6);
+	}
+	s.idt.base = 0;
+	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(get_regs(&m).rip, 0x2001);
+}
+
+TEST(interrupt_stack_in_a_device)
+{
+	struct machine m = machine_new(MIB);
+	struct kvm_interrupt irq = { 0x20 };
+	struct kvm_sregs s;
+
+	CODE(&m, 0x1000, 0x90, 0xf4);
+	CODE(&m, 0x20 * 4, 0x00, 0x20, 0x00, 0x00);
+	CODE(&m, 0x2000, 0xf4);
+	start_real(&m, 0x1000);
+	s = get_sregs(&m);
+	s.ss.base = 16 * MIB;
+	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
+	set_regs(&m, (struct kvm_regs){ .rip = 0x1000, .rflags = 0x202, .rsp = 0x106 });
+	OK(ioctl(m.vcpu, KVM_INTERRUPT, &irq));
+	delivery_fails(&m, 0x80000020, 16 * MIB + 0x100);
+	CHECK_EQ(get_regs(&m).rsp, 0x106);
+	/* The client puts memory there. */
+	OK(set_slot(m.vm, 1, 0, 16 * MIB, MIB, anon(MIB)));
+	run_until(&m, KVM_EXIT_HLT);
+	CHECK_EQ(get_regs(&m).rip, 0x2001);
+	CHECK_EQ(get_regs(&m).rsp, 0x100);
 }
 
 TEST(hlt_resumes_behind)

@@ -5,7 +5,10 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "api.h"
@@ -369,6 +372,74 @@ TEST(poll_and_epoll)
 	CHECK_EQ(p[2].revents, POLLOUT);
 	FAILS(epoll_ctl(ep, EPOLL_CTL_ADD, m.vcpu, &ev), EPERM);
 	FAILS(epoll_ctl(ep, EPOLL_CTL_ADD, m.kvm, &ev), EPERM);
+}
+
+/* There is nothing in these files: the operations that they do not have fail as for any other such file. */
+static void check_no_file(int fd, bool device)
+{
+	struct iovec v = { "x", 1 };
+	int pipefd[2], null = (int)OK(open("/dev/null", O_RDWR));
+	int no_position = device ? EINVAL : ESPIPE;
+	loff_t at = 0;
+	char c = 0;
+
+	OK(pipe(pipefd));
+	FAILS(read(fd, &c, 1), EINVAL);
+	FAILS(readv(fd, &v, 1), EINVAL);
+	FAILS(write(fd, &c, 1), EINVAL);
+	FAILS(writev(fd, &v, 1), EINVAL);
+	FAILS(pread(fd, &c, 1, 0), no_position);
+	FAILS(pwrite(fd, &c, 1, 0), no_position);
+	FAILS(preadv(fd, &v, 1, 0), no_position);
+	FAILS(pwritev(fd, &v, 1, 0), no_position);
+	CHECK_EQ(OK(lseek(fd, 100, SEEK_SET)), 0);
+	FAILS(lseek(fd, 0, 100), EINVAL);
+	FAILS(ftruncate(fd, 0), EINVAL);
+	FAILS(fallocate(fd, 0, 0, 4096), ENODEV);
+	CHECK_EQ(posix_fallocate(fd, 0, 4096), ENODEV);
+	FAILS(fsync(fd), EINVAL);
+	FAILS(fdatasync(fd), EINVAL);
+	FAILS(sendfile(pipefd[1], fd, NULL, 1), EINVAL);
+	FAILS(copy_file_range(fd, NULL, null, NULL, 1, 0), EINVAL);
+	FAILS(splice(fd, NULL, pipefd[1], NULL, 1, 0), EINVAL);
+	if (!device)
+		FAILS(sendfile(pipefd[1], fd, &at, 1), ESPIPE);
+	FAILS(fcntl(fd, F_GET_SEALS), EINVAL);
+	FAILS(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL), EINVAL);
+	/* Others' do what they always did. */
+	CHECK_EQ(OK(write(pipefd[1], "y", 1)), 1);
+	CHECK_EQ(OK(read(pipefd[0], &c, 1)), 1);
+	CHECK_EQ(c, 'y');
+	close(pipefd[0]);
+	close(pipefd[1]);
+	close(null);
+}
+
+TEST(no_contents)
+{
+	struct machine m = machine_new(MIB);
+	struct stat st;
+	struct statx stx;
+	int copy = (int)OK(dup(m.vcpu));
+
+	check_no_file(m.kvm, true);
+	check_no_file(m.vm, false);
+	check_no_file(copy, false);
+	CHECK(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, m.kvm, 0) == MAP_FAILED && errno == ENODEV);
+	OK(fstat(m.kvm, &st));
+	CHECK(S_ISCHR(st.st_mode));
+	OK(fstat(m.vm, &st));
+	CHECK_EQ(st.st_mode, 0600); /* an anonymous inode */
+	CHECK_EQ(st.st_size, 0);
+	OK(fstatat(copy, "", &st, AT_EMPTY_PATH));
+	CHECK_EQ(st.st_mode, 0600);
+	OK(statx(m.vcpu, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx));
+	CHECK_EQ(stx.stx_mode, 0600);
+	CHECK_EQ(stx.stx_size, 0);
+	CHECK_EQ(OK(fcntl(m.vm, F_GETFL)), O_RDWR);
+	CHECK_EQ(OK(fcntl(m.vcpu, F_GETFL)), O_RDWR);
+	CHECK_EQ(OK(fcntl(m.vcpu, F_SETFL, O_NONBLOCK)), 0);
+	CHECK_EQ(OK(fcntl(m.vcpu, F_GETFL)), O_RDWR | O_NONBLOCK);
 }
 
 TEST(close_on_exec)

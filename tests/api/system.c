@@ -70,6 +70,11 @@ TEST(unknown_ioctls)
 	FAILS(ioctl(kvm, KVM_GET_REGS, &regs), EINVAL);
 	FAILS(ioctl(vm, KVM_GET_REGS, &regs), ENOTTY);
 	FAILS(ioctl(vcpu, KVM_CREATE_VM, 0), EINVAL);
+	/* One that there was. */
+	FAILS(ioctl(kvm, KVM_TRACE_ENABLE, &regs), EOPNOTSUPP);
+	FAILS(ioctl(kvm, KVM_TRACE_PAUSE, 0), EOPNOTSUPP);
+	FAILS(ioctl(kvm, KVM_TRACE_DISABLE, 0), EOPNOTSUPP);
+	FAILS(ioctl(vm, KVM_TRACE_PAUSE, 0), ENOTTY);
 	FAILS(ioctl(-1, KVM_CREATE_VM, 0), EBADF);
 	FAILS(ioctl(99, KVM_CREATE_VM, 0), EBADF);
 }

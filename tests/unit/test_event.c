@@ -450,33 +450,58 @@ static void masked_and_shadowed(void **state)
 	flat_free(f);
 }
 
-/* The stack is a device: each push asks the client, and the event stays until all are answered. */
+/* The stack is a device: not delivered, and not lost. */
 static void stack_in_device(void **state)
 {
 	struct flat *f = machine_new(PROT, 0);
 	struct cpu *c = &f->cpu;
-	unsigned exits = 0;
 
 	(void)state;
 	idt_gate(f, VEC, CODE0, 14, 0, 0);
 	c->ev.intr.injected = true;
 	c->ev.intr.vector = VEC;
 	c->gpr[RSP] = 0x80000010;
-	for (;; exits++) {
-		c->io.cursor = 0;
-		if (event_poll(c) != ST_EXIT)
-			break;
-		assert_int_equal(c->exit.reason, EXIT_MMIO);
-		assert_true(c->exit.mmio.write);
+	for (unsigned n = 0; n < 2; n++) {
+		assert_int_equal(event_poll(c), ST_EXIT);
+		assert_int_equal(c->exit.reason, EXIT_DELIVERY);
+		assert_int_equal(c->exit.delivery.vectoring, VECTORING_VALID | VEC);
+		assert_int_equal(c->exit.delivery.gpa, 0x80000004);
 		assert_true(c->ev.intr.injected);
 		assert_int_equal(c->gpr[R_RIP], CODE);
 		assert_int_equal(c->gpr[RSP], 0x80000010);
-		c->io.acc[c->io.n - 1].answered = true;
 	}
-	assert_true(exits >= 2);
+	c->gpr[RSP] = STACK0;
+	assert_int_equal(event_poll(c), ST_OK);
 	assert_int_equal(c->gpr[R_RIP], HANDLER + VEC);
-	assert_int_equal(c->gpr[RSP], 0x80000004);
 	assert_false(c->ev.intr.injected);
+	assert_int_equal(c->vectoring, 0);
+	flat_free(f);
+}
+
+/* So are the IDT, the GDT and the TSS. INT n stays to be executed. */
+static void tables_in_device(void **state)
+{
+	struct flat *f = machine_new(PROT, 3);
+	struct cpu *c = &f->cpu;
+	u64 idt = c->idt.base, gdt = c->gdt.base;
+
+	(void)state;
+	idt_gate(f, VEC_GP, CODE0, 14, 3, 0);
+	c->idt.base = 0x80000000;
+	assert_int_equal(event_deliver(c, EVENT_EXC, VEC_GP, true, 0), ST_EXIT);
+	assert_int_equal(c->exit.reason, EXIT_DELIVERY);
+	assert_int_equal(c->exit.delivery.vectoring, VECTORING_VALID | VECTORING_HAS_ERROR | 3 << 8 | VEC_GP);
+	assert_int_equal(c->exit.delivery.gpa, 0x80000000 + 8 * VEC_GP);
+	c->idt.base = idt;
+	c->gdt.base = 0x80001000;
+	assert_int_equal(event_deliver(c, EVENT_SOFT, VEC_GP, false, 0), ST_EXIT);
+	assert_int_equal(c->exit.delivery.vectoring, VECTORING_VALID | 4 << 8 | VEC_GP);
+	assert_int_equal(c->exit.delivery.gpa, 0x80001000 + (CODE0 & ~7u));
+	c->gdt.base = gdt;
+	c->seg[SEG_TR].base = 0x80002000;
+	assert_int_equal(event_deliver(c, EVENT_SOFT, VEC_GP, false, 0), ST_EXIT);
+	assert_int_equal(c->exit.delivery.gpa, 0x80002004);
+	assert_int_equal(c->cpl, 3);
 	assert_int_equal(c->io.n, 0);
 	flat_free(f);
 }
@@ -517,6 +542,7 @@ int main(void)
 		cmocka_unit_test(priorities),
 		cmocka_unit_test(masked_and_shadowed),
 		cmocka_unit_test(stack_in_device),
+		cmocka_unit_test(tables_in_device),
 		cmocka_unit_test(reinjected_breakpoint),
 		cmocka_unit_test(compat_with_high_kernel),
 	};
