@@ -27,6 +27,15 @@ typedef int64_t s64;
 #define PAGE_SIZE 4096ull
 #define PAGE_MASK (~(PAGE_SIZE - 1))
 
+/* GCC says so by a macro, Clang by a feature. */
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#endif
+
 static inline u64 min_u64(u64 a, u64 b)
 {
 	return a < b ? a : b;

@@ -36,12 +36,6 @@ static int fetch_page(struct cpu *c, u64 lin, u8 **host)
 	return ST_OK;
 }
 
-static void copy_code(u8 *to, const u8 *from, unsigned n)
-{
-	for (unsigned k = 0; k < n; k++)
-		to[k] = *(const volatile u8 *)(from + k);
-}
-
 static int decode_fault(struct cpu *c, int error)
 {
 	return error == DECODE_GP ? fault_gp(c, 0) : fault_ud(c);
@@ -59,7 +53,7 @@ static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **o
 	u8 *next;
 	int len, st;
 
-	copy_code(bytes, host, here);
+	guest_copy(bytes, host, here);
 	len = insn_decode(bytes, here, c->code_mode, &b->insn[0]);
 	if (len == DECODE_MORE && here < INSN_MAX_BYTES) {
 		if (!code_in_limit(c, c->gpr[R_RIP], here + 1))
@@ -67,7 +61,7 @@ static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **o
 		st = fetch_page(c, (lin + here) & c->lin_mask, &next);
 		if (st)
 			return st;
-		copy_code(bytes + here, next, INSN_MAX_BYTES - here);
+		guest_copy(bytes + here, next, INSN_MAX_BYTES - here);
 		len = insn_decode(bytes, INSN_MAX_BYTES, c->code_mode, &b->insn[0]);
 	}
 	c->stats.decodes++;
@@ -90,7 +84,7 @@ static void refresh_copy(struct code_page *p, unsigned off, unsigned n)
 {
 	for (unsigned line = off >> CODE_LINE_SHIFT; line <= (off + n - 1) >> CODE_LINE_SHIFT; line++)
 		if (!(p->lines & BIT64(line)))
-			copy_code(p->copy + (line << CODE_LINE_SHIFT), p->host + (line << CODE_LINE_SHIFT),
+			guest_copy(p->copy + (line << CODE_LINE_SHIFT), p->host + (line << CODE_LINE_SHIFT),
 				  1u << CODE_LINE_SHIFT);
 }
 

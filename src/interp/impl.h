@@ -230,7 +230,7 @@ typedef void (*mem_core)(void *p, u64 s, unsigned size, u64 *fl);
 	MEM_SHELL(name, FL, MEM_CASES_WORDS(mnem, FL, SC, S16, S32, S64))
 
 /* ---- operands in memory ---- */
-INLINE u64 host_load(const void *p, unsigned size)
+GUEST_COPY u64 host_load(const void *p, unsigned size)
 {
 	switch (size) {
 	case SZ_8:
@@ -244,7 +244,7 @@ INLINE u64 host_load(const void *p, unsigned size)
 	}
 }
 
-INLINE void host_store(void *p, unsigned size, u64 v)
+GUEST_COPY void host_store(void *p, unsigned size, u64 v)
 {
 	switch (size) {
 	case SZ_8:

@@ -82,7 +82,7 @@ INLINE void *string_span(struct cpu *c, const struct insn *i, unsigned size, uns
 	u64 ea = string_reg(c, i, reg), forward, backward;
 	void *p;
 
-	if ((c->rflags & FL_DF) || (c->attn & ATTN_STEP))
+	if ((c->rflags & FL_DF) || (__atomic_load_n(&c->attn, __ATOMIC_RELAXED) & ATTN_STEP))
 		return NULL;
 	p = mem_span(c, seg, ea, how, &forward, &backward);
 	if (!p)

@@ -63,9 +63,9 @@ int vm_check_extension(struct vm *vm, void *arg)
 static int enable_flag(struct vm *vm, u64 flag, u64 on)
 {
 	if (on)
-		vm->caps |= flag;
+		__atomic_fetch_or(&vm->caps, flag, __ATOMIC_RELAXED);
 	else
-		vm->caps &= ~flag;
+		__atomic_fetch_and(&vm->caps, ~flag, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -82,7 +82,7 @@ static void set_hypercall_exits(struct vm *vm, void *arg)
 {
 	(void)arg;
 	for (u32 n = 0; n < vm->nr_vcpus; n++)
-		vm->vcpus[n]->cpu.hypercall_exits = vm->caps & CAP_EN_HYPERCALL;
+		vm->vcpus[n]->cpu.hypercall_exits = vm_cap(vm, CAP_EN_HYPERCALL);
 }
 
 static int enable_hypercall_exits(struct vm *vm, u64 which)

@@ -11,6 +11,12 @@
 #define CAP_EN_EXIT_ON_EMULATION_FAILURE BIT64(2)
 #define CAP_EN_HYPERCALL BIT64(3)
 
+/* Is it on? vCPUs ask without vm->lock. */
+static inline bool vm_cap(const struct vm *vm, u64 flag)
+{
+	return __atomic_load_n(&vm->caps, __ATOMIC_RELAXED) & flag;
+}
+
 /* What KVM_CHECK_EXTENSION returns; 0 for everything that is not in the table. */
 int cap_value(unsigned long cap);
 

@@ -95,7 +95,7 @@ int vcpu_get_vcpu_events(struct vcpu *v, void *arg)
 {
 	struct kvm_vcpu_events *k = arg;
 	struct events *e = &v->cpu.ev;
-	bool payloads = v->vm->caps & CAP_EN_EXCEPTION_PAYLOAD;
+	bool payloads = vm_cap(v->vm, CAP_EN_EXCEPTION_PAYLOAD);
 
 	memset(k, 0, sizeof(*k));
 	get_exception(v, k, payloads);
@@ -108,7 +108,7 @@ int vcpu_get_vcpu_events(struct vcpu *v, void *arg)
 	k->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
 	if (payloads)
 		k->flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
-	if (v->vm->caps & CAP_EN_TRIPLE_FAULT_EVENT) {
+	if (vm_cap(v->vm, CAP_EN_TRIPLE_FAULT_EVENT)) {
 		k->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 		k->triple_fault.pending = v->triple_fault;
 	}
@@ -123,7 +123,7 @@ static int check_events(const struct vcpu *v, struct kvm_vcpu_events *k)
 			 KVM_VCPUEVENT_VALID_TRIPLE_FAULT))
 		return -EINVAL;
 	if (k->flags & KVM_VCPUEVENT_VALID_PAYLOAD) {
-		if (!(v->vm->caps & CAP_EN_EXCEPTION_PAYLOAD))
+		if (!vm_cap(v->vm, CAP_EN_EXCEPTION_PAYLOAD))
 			return -EINVAL;
 		if (k->exception.pending)
 			k->exception.injected = 0;
@@ -138,7 +138,7 @@ static int check_events(const struct vcpu *v, struct kvm_vcpu_events *k)
 	/* There is no system-management mode here (KVM_CAP_X86_SMM is 0). */
 	if ((k->flags & KVM_VCPUEVENT_VALID_SMM) && (k->smi.smm || k->smi.pending || k->smi.smm_inside_nmi))
 		return -EINVAL;
-	if ((k->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !(v->vm->caps & CAP_EN_TRIPLE_FAULT_EVENT))
+	if ((k->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !vm_cap(v->vm, CAP_EN_TRIPLE_FAULT_EVENT))
 		return -EINVAL;
 	return 0;
 }

@@ -323,18 +323,30 @@ int vm_unregister_coalesced_mmio(struct vm *vm, void *arg)
 
 /* ---- the ring ---- */
 
+/* Where the client shows the third page of a vCPU's memfd, and how. */
+struct ring_page {
+	u64 at;
+	int prot;
+};
+
+static void map_ring(int fd, void *arg)
+{
+	const struct ring_page *p = arg;
+
+	os_mmap((void *)(uintptr_t)p->at, PAGE_SIZE, p->prot, MAP_SHARED | MAP_FIXED, fd, RING_OFFSET);
+}
+
 /* A mapping of the client's that may show the third page of v's memfd. */
 static void share_mapping(const struct os_mapping *m, void *arg)
 {
 	struct vcpu *v = arg;
-	u64 at = m->start + RING_OFFSET - m->off;
+	struct ring_page p = { .at = m->start + RING_OFFSET - m->off, .prot = m->prot };
 
 	if (m->ino != v->obj.ino || m->major != major(v->obj.dev) || m->minor != minor(v->obj.dev))
 		return;
-	if (m->start == (u64)(uintptr_t)v->run || !m->shared || m->off > RING_OFFSET || at >= m->end)
+	if (m->start == (u64)(uintptr_t)v->run || !m->shared || m->off > RING_OFFSET || p.at >= m->end)
 		return;
-	os_mmap((void *)(uintptr_t)at, PAGE_SIZE, m->prot, MAP_SHARED | MAP_FIXED, v->vm->vcpus[0]->obj.fd,
-		RING_OFFSET);
+	obj_with_fd(&v->vm->vcpus[0]->obj, map_ring, &p);
 }
 
 void vcpu_share_ring(struct vcpu *v)

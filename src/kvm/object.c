@@ -70,7 +70,7 @@ static void close_own(struct obj *o)
 {
 	if (o->fd >= 0 && same_inode(o->fd, o->dev, o->ino))
 		os_close(o->fd);
-	o->fd = -1;
+	__atomic_store_n(&o->fd, -1, __ATOMIC_RELAXED);
 }
 
 /*
@@ -206,7 +206,7 @@ void obj_publish(struct obj *o)
 	table_lock();
 	o->next = *b;
 	__atomic_store_n(b, o, __ATOMIC_RELEASE);
-	table.count++;
+	__atomic_fetch_add(&table.count, 1, __ATOMIC_RELAXED);
 	table_unlock();
 }
 
@@ -410,6 +410,12 @@ enum obj_class kvm_fd_class(int fd)
 	return class;
 }
 
+/* Who holds no lock: kvm_fd_make_room() may change it. */
+static int own_fd(const struct obj *o)
+{
+	return __atomic_load_n(&o->fd, __ATOMIC_RELAXED);
+}
+
 bool kvm_fd_reserved(int fd)
 {
 	struct stat st;
@@ -421,7 +427,7 @@ bool kvm_fd_reserved(int fd)
 	o = find(&st);
 	if (!o)
 		return false;
-	ret = o->fd == fd;
+	ret = own_fd(o) == fd;
 	obj_put(o);
 	return ret;
 }
@@ -435,31 +441,58 @@ int kvm_fd_next_reserved(int from)
 	__atomic_fetch_add(&table.readers, 1, __ATOMIC_SEQ_CST);
 	for (unsigned n = 0; n < HASH_SIZE; n++)
 		for (struct obj *o = __atomic_load_n(&table.hash[n], __ATOMIC_ACQUIRE); o;
-		     o = __atomic_load_n(&o->next, __ATOMIC_ACQUIRE))
-			if (o->fd >= from && (next < 0 || o->fd < next))
-				next = o->fd;
+		     o = __atomic_load_n(&o->next, __ATOMIC_ACQUIRE)) {
+			int own = own_fd(o);
+
+			if (own >= from && (next < 0 || own < next))
+				next = own;
+		}
 	__atomic_fetch_sub(&table.readers, 1, __ATOMIC_SEQ_CST);
 	return next;
 }
 
-void kvm_fd_make_room(int fd)
+static void move_own_fd(struct obj *o, int fd)
 {
-	struct stat st;
-	struct obj *o;
 	int elsewhere;
 
-	if (!kvm_fd_reserved(fd))
-		return;
 	table_lock();
-	o = os_fstat(fd, &st) ? NULL : find(&st);
-	if (o && o->fd == fd) {
+	if (o->fd == fd) {
 		elsewhere = fd_reserve(fd);
 		if (elsewhere >= 0)
-			o->fd = elsewhere;
+			__atomic_store_n(&o->fd, elsewhere, __ATOMIC_RELAXED);
 	}
 	table_unlock();
+}
+
+void kvm_fd_make_room(int fd)
+{
+	struct vm *vm;
+	struct stat st;
+	struct obj *o;
+
+	if (!kvm_fd_reserved(fd) || os_fstat(fd, &st))
+		return;
+	kvm_signal_enter();
+	o = find(&st);
+	if (o && o->class == OBJ_VM) {
+		/* Whoever resizes the VM's memory by the old number is to be ready before that is another file's. */
+		vm = container_of(o, struct vm, obj);
+		os_lock(&vm->lock);
+		move_own_fd(o, fd);
+		os_unlock(&vm->lock);
+	} else if (o) {
+		move_own_fd(o, fd);
+	}
 	if (o)
 		obj_put(o);
+	kvm_signal_leave();
+}
+
+void obj_with_fd(const struct obj *o, void (*fn)(int fd, void *arg), void *arg)
+{
+	table_lock();
+	fn(o->fd, arg);
+	table_unlock();
 }
 
 /* ---- the end ---- */
@@ -476,14 +509,15 @@ static void unlink_closed(struct obj **link)
 
 	o->closed = true;
 	for (unsigned n = 0; n < NR_CACHED_FDS; n++)
-		if (table.by_fd[n] == o)
+		if (__atomic_load_n(&table.by_fd[n], __ATOMIC_RELAXED) == o)
 			__atomic_store_n(&table.by_fd[n], NULL, __ATOMIC_SEQ_CST);
-	__atomic_store_n(link, o->next, __ATOMIC_RELEASE);
-	table.count--;
+	/* Before table.readers is looked at: who is not counted there does not see it any more. */
+	__atomic_store_n(link, o->next, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&table.count, 1, __ATOMIC_RELAXED);
 	close_own(o);
-	/* A vCPU goes with its VM. */
+	/* A vCPU goes with its VM. o->next stays: a late reader may be just here, on its way to what is behind it. */
 	if (o->class != OBJ_VCPU) {
-		o->next = table.limbo;
+		o->limbo = table.limbo;
 		table.limbo = o;
 	}
 }
@@ -541,12 +575,12 @@ static struct obj *take_from_limbo(bool *left)
 
 		if (readers || !can_free(o)) {
 			/* An open vCPU will be closed, and collected then; anything else is a matter of moments. */
-			*left |= readers || o->refs;
-			link = &o->next;
+			*left |= readers || __atomic_load_n(&o->refs, __ATOMIC_RELAXED);
+			link = &o->limbo;
 			continue;
 		}
-		*link = o->next;
-		o->next = free;
+		*link = o->limbo;
+		o->limbo = free;
 		free = o;
 	}
 	return free;
@@ -567,7 +601,7 @@ void kvm_collect(void)
 	__atomic_store_n(&table.unfinished, left, __ATOMIC_SEQ_CST);
 	table_unlock();
 	while (free) {
-		struct obj *next = free->next;
+		struct obj *next = free->limbo;
 
 		if (free->class == OBJ_VM)
 			vm_destroy(container_of(free, struct vm, obj));

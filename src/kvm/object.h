@@ -53,6 +53,9 @@ int obj_create(struct obj *o, enum obj_class class, const char *name, u64 size, 
 void obj_publish(struct obj *o);
 void obj_abandon(struct obj *o, int fd);
 
+/* Calls fn with the number of our own file of o's memfd, which stays that during the call. */
+void obj_with_fd(const struct obj *o, void (*fn)(int fd, void *arg), void *arg);
+
 /* A copy of fd, close-on-exec and out of the way of the numbers that the client gets; or a negative errno. */
 int fd_reserve(int fd);
 

@@ -19,8 +19,8 @@
  */
 #include "kvm/signal.h"
 
+#include <time.h>
 #include <ucontext.h>
-#include <unistd.h>
 
 #include "kvm/vcpu.h"
 #include "os/guard.h"
@@ -49,6 +49,14 @@ static bool handlers_wrapped;
 static inline void thread_fence(void)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* ThreadSanitizer keeps signals back until their thread calls a function of libc's that it knows. */
+static inline void take_deferred(void)
+{
+#ifdef THREAD_SANITIZER
+	time(NULL);
+#endif
 }
 
 /* The kernel's signal calls, with its 8-byte sets. */
@@ -171,6 +179,7 @@ void kvm_signal_leave(void)
 	thread_fence();
 	if (masked)
 		sig_procmask(SIG_SETMASK, &saved, NULL); /* the client's handlers run now; they may longjmp */
+	take_deferred();
 }
 
 /*
@@ -202,9 +211,7 @@ bool signal_run_poll(struct vcpu *v)
 {
 	u64 hit;
 
-#ifdef __SANITIZE_THREAD__
-	usleep(0); /* ThreadSanitizer keeps signals back until its thread calls libc */
-#endif
+	take_deferred();
 	if (!v->poll_signals)
 		return false;
 	hit = sig_pending() & v->poll_signals;

@@ -152,7 +152,7 @@ static int create_vcpu(struct vm *vm, u32 id)
 	v->vm = vm;
 	v->cpu.id = id;
 	v->cpu.map = vm->memory->map;
-	v->cpu.hypercall_exits = vm->caps & CAP_EN_HYPERCALL;
+	v->cpu.hypercall_exits = vm_cap(vm, CAP_EN_HYPERCALL);
 	fd = init_vcpu(v);
 	if (fd < 0) {
 		os_free(v, sizeof(*v));

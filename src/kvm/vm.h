@@ -25,9 +25,10 @@ enum obj_class { OBJ_NONE, OBJ_SYSTEM, OBJ_VM, OBJ_VCPU, OBJ_DEVICE };
 struct obj {
 	enum obj_class class;
 	bool closed;       /* [table] no fd and no mapping of it is left */
-	int fd;            /* our own file of the memfd; never given to the client */
+	int fd;            /* [table] our own file of the memfd; never given to the client. A VM's: also under vm->lock */
 	u64 dev, ino;
 	struct obj *next;  /* in the process-wide table */
+	struct obj *limbo; /* [table] taken out of it, and not freed yet */
 	u32 refs;          /* ioctls under way, atomic */
 };
 
@@ -82,8 +83,8 @@ struct vm {
 		u64 offset;
 		u32 khz;
 	} tsc; /* [lock] the last TSC that was set; others are kept in step, clock.c */
-	u64 caps;                                /* [lock] KVM_ENABLE_CAP bits, CAP_EN_* */
-	u32 msr_exits;                           /* [lock] KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
+	u64 caps;                                /* atomic: KVM_ENABLE_CAP bits, CAP_EN_*; see vm_cap() */
+	u32 msr_exits;                           /* atomic: KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	struct msr_filter *msr_filter;           /* [lock] replaced only while all vCPUs rest; msr_filter.c */
 };
 

@@ -40,7 +40,7 @@ void mem_split_end(struct cpu *c);
  * other vCPUs and by the client at any time, so these are the only places that touch it outside inline assembly.
  */
 #define GUEST_ACCESS __attribute__((no_sanitize("thread", "alignment"))) static inline
-#ifdef __SANITIZE_THREAD__ /* what is inlined gets its caller's instrumentation */
+#ifdef THREAD_SANITIZER /* what is inlined gets its caller's instrumentation */
 #define GUEST_COPY __attribute__((no_sanitize("thread", "alignment"), noinline, unused)) static
 #else
 #define GUEST_COPY GUEST_ACCESS __attribute__((always_inline))
@@ -65,7 +65,7 @@ GUEST_COPY void guest_copy(void *to, const void *from, unsigned size)
 		*(volatile u64_un *)to = *(const volatile u64_un *)from;
 		break;
 	default:
-#ifdef __SANITIZE_THREAD__
+#ifdef THREAD_SANITIZER
 		for (unsigned n = 0; n < size; n++) /* it looks into memcpy() */
 			((volatile u8 *)to)[n] = ((const volatile u8 *)from)[n];
 #else

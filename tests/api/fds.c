@@ -85,7 +85,7 @@ static void use_machine(struct machine *m)
 	close(fd);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(THREAD_SANITIZER)
 #define SLACK (4 * MIB) /* a sanitizer's own memory: still less than a page for each machine */
 #else
 #define SLACK (64 * 1024)

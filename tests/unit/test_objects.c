@@ -472,6 +472,32 @@ static void test_threads(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
+static void *open_and_close(void *stop)
+{
+	while (!__atomic_load_n((bool *)stop, __ATOMIC_RELAXED))
+		ukvm_close(ukvm_open());
+	return NULL;
+}
+
+/* Whoever looks an object up while its neighbour in the table goes away finds it. */
+static void test_lookups_while_others_close(void **state)
+{
+	struct vm_fds f[40];
+	bool stop = false;
+	pthread_t t;
+
+	(void)state;
+	for (unsigned n = 0; n < ARRAY_SIZE(f); n++)
+		f[n] = make_vm();
+	assert_int_equal(pthread_create(&t, NULL, open_and_close, &stop), 0);
+	for (unsigned n = 0; n < 100000; n++)
+		assert_true(ukvm_ioctl(f[n % ARRAY_SIZE(f)].vm, KVM_GET_NR_MMU_PAGES, 0) >= 0);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+	for (unsigned n = 0; n < ARRAY_SIZE(f); n++)
+		drop_vm(f[n]);
+}
+
 /* An object that cannot be made is not half there. */
 static void test_out_of_fds(void **state)
 {
@@ -608,7 +634,7 @@ static void test_fork_in_the_middle(void **state)
 	pthread_t t;
 
 	(void)state;
-#ifdef __SANITIZE_THREAD__
+#ifdef THREAD_SANITIZER
 	skip(); /* it does not support this */
 #endif
 	f = make_vm();
@@ -719,6 +745,7 @@ int main(void)
 		cmocka_unit_test(test_close_under_an_ioctl),
 		cmocka_unit_test(test_no_leaks),
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_lookups_while_others_close),
 		cmocka_unit_test(test_out_of_fds),
 		cmocka_unit_test(test_reserved),
 		cmocka_unit_test(test_truncate),

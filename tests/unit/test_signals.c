@@ -158,13 +158,13 @@ static void signal_mask(void **state)
 	assert_int_equal(call(m->vcpu, KVM_SET_SIGNAL_MASK, NULL), 0);
 }
 
-static volatile bool storm_over;
+static bool storm_over;
 
 static void *storm(void *arg)
 {
 	struct timespec ts = { .tv_nsec = 50000 };
 
-	while (!storm_over) {
+	while (!__atomic_load_n(&storm_over, __ATOMIC_RELAXED)) {
 		pthread_kill(*(pthread_t *)arg, SIGUSR1);
 		nanosleep(&ts, NULL);
 	}
@@ -201,7 +201,7 @@ static void signal_storm(void **state)
 		pthread_sigmask(SIG_BLOCK, NULL, &after);
 		assert_memory_equal(&before, &after, 8);
 	}
-	storm_over = true;
+	__atomic_store_n(&storm_over, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 }
 
