@@ -196,6 +196,8 @@ struct events {
 #define SHADOW_STI 1
 #define SHADOW_MOV_SS 2
 
+#define REP_NOWHERE (~0ull) /* no instruction has room there */
+
 /*
  * Accesses to the client's devices that the instruction at RIP has made so far. The instruction runs again for each
  * answer, takes what is already answered from here, and the list is emptied when it commits (design rule 4).
@@ -344,6 +346,7 @@ struct cpu {
 	u32 id;                        /* vCPU id = initial APIC id */
 	u32 budget;                    /* blocks until cpu_host::poll is asked */
 	bool want_window;              /* kvm_run::request_interrupt_window */
+	u64 rep_at;                    /* RIP of a string instruction between two of its iterations; REP_NOWHERE */
 	u32 vectoring;                 /* the event that is being delivered, as VECTORING_*; 0: none */
 	bool hypercall_exits, msr_exits;
 	u32 guest_debug;               /* KVM_GUESTDBG_* */

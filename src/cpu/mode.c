@@ -230,6 +230,7 @@ void cpu_reset(struct cpu *c)
 	io_log_clear(c);
 	c->pio.pending = c->pio.answered = false;
 	c->vectoring = 0;
+	c->rep_at = REP_NOWHERE;
 	c->cur = NULL;
 	fpu_reset(&c->fpu);
 	if (!c->tsc_ratio) /* a new vCPU; RESET of a running one leaves the TSC alone, as the kernel's KVM does */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "interp/debug.h"
 
+#include "cpu/cpuid.h"
+
 static u64 code_address(const struct cpu *c)
 {
 	return ((c->mode == CPU_LONG ? 0 : c->seg[SEG_CS].base) + c->gpr[R_RIP]) & c->lin_mask;
@@ -70,14 +72,16 @@ int event_step_before(struct cpu *c)
 	if (c->rflags & FL_RF)
 		c->step |= STEP_WAS_RF;
 	/* What a MOV SS hit is reported after the instruction that follows it. */
-	if (c->ev.shadow == SHADOW_MOV_SS)
+	if (c->ev.shadow != SHADOW_MOV_SS)
+		c->bp.hits = 0;
+	else if (cpu_has(c, FEAT_INTEL)) /* others let code breakpoints hit there */
 		return ST_OK;
-	c->bp.hits = 0;
 	if (likely(!c->bp.exec) || (c->rflags & FL_RF))
 		return ST_OK;
 	found = code_breakpoints(c, code_address(c));
 	if (!found)
 		return ST_OK;
+	found |= c->bp.hits;
 	if (client_debugs(c)) {
 		set_exit_debug(c, VEC_DB, code_address(c), DR6_FIXED | found);
 		return ST_EXIT;

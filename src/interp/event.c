@@ -13,6 +13,7 @@ struct event {
 	u8 vector;
 	bool has_error;
 	u32 error;
+	bool db_fault; /* #DB: of an access to the debug registers (DR6.BD), unlike most of them a fault */
 };
 
 /* Error codes that name an entry of the IDT (SDM vol. 3, 6.13); EXT is added by event_deliver(). */
@@ -24,18 +25,26 @@ static int fault_idt(struct cpu *c, u8 fault, const struct event *e)
 	return fault_err(c, fault, (u32)e->vector * 8 | ERROR_IDT);
 }
 
-/* Everything but traps, NMI and aborts (SDM vol. 3, table 6-1); #DB tells for itself. */
+/*
+ * Everything but traps, NMI and aborts (SDM vol. 3, table 6-1). That of a code breakpoint is a fault as well, but it
+ * leaves RF alone: its handler decides.
+ */
 static bool is_fault(const struct event *e)
 {
 	const u32 not_faults = BIT(VEC_DB) | BIT(VEC_NMI) | BIT(VEC_BP) | BIT(VEC_OF) | BIT(VEC_DF) | BIT(VEC_MC);
 
-	return e->kind == EVENT_EXC && e->vector < 32 && !(not_faults & BIT(e->vector));
+	return e->db_fault || (e->kind == EVENT_EXC && e->vector < 32 && !(not_faults & BIT(e->vector)));
 }
 
-/* RFLAGS as the handler finds them in the frame: an instruction that faulted goes on with RF (SDM vol. 3, 17.3.1.1). */
+/*
+ * RFLAGS as the handler finds them in the frame (SDM vol. 3, 17.3.1.1): an instruction that faulted goes on with RF,
+ * and so does a string instruction that was interrupted, or trapped, between two of its iterations.
+ */
 static u64 pushed_flags(const struct cpu *c, const struct event *e)
 {
-	return is_fault(e) ? cpu_rflags(c) | FL_RF : cpu_rflags(c);
+	bool resumes = is_fault(e) || (e->kind != EVENT_SOFT && c->rep_at == c->gpr[R_RIP]);
+
+	return resumes ? cpu_rflags(c) | FL_RF : cpu_rflags(c);
 }
 
 /* ---- real mode: SDM vol. 3, 20.1.4 ---- */
@@ -53,6 +62,8 @@ static int deliver_real(struct cpu *c, const struct event *e)
 	st = sys_read(c, c->idt.base + e->vector * 4u, entry, 4);
 	if (st)
 		return st;
+	if (entry[0] > c->seg[SEG_CS].limit)
+		return fault_idt(c, VEC_GP, e);
 	frame_current(c, &f, SZ_16);
 	st = frame_push(c, &f, v, 3);
 	if (st)
@@ -307,34 +318,41 @@ static u32 vectoring_info(const struct cpu *c, const struct event *e)
 	return VECTORING_VALID | (e->has_error ? VECTORING_HAS_ERROR : 0) | type << VECTORING_TYPE_SHIFT | e->vector;
 }
 
-int event_deliver(struct cpu *c, enum event_kind kind, u8 vector, bool has_error, u32 error)
+static int deliver(struct cpu *c, const struct event *e)
 {
-	struct event e = { kind, vector, has_error, error };
 	int st;
 
-	c->vectoring = vectoring_info(c, &e);
+	c->vectoring = vectoring_info(c, e);
 	if (c->mode == CPU_REAL)
-		st = deliver_real(c, &e);
+		st = deliver_real(c, e);
 	else if (cpu_long_mode(c))
-		st = deliver_long(c, &e);
+		st = deliver_long(c, e);
 	else
-		st = deliver_protected(c, &e);
+		st = deliver_protected(c, e);
 	c->vectoring = 0;
-	if ((st == ST_FAULT || st == TASK_FAULT) && kind != EVENT_SOFT)
+	if ((st == ST_FAULT || st == TASK_FAULT) && e->kind != EVENT_SOFT)
 		mark_external(&c->fault);
 	if (st == ST_END || st == TASK_FAULT) {
-		count_event(c, &e);
+		count_event(c, e);
 		c->ev.shadow = 0;
+		c->rep_at = REP_NOWHERE;
 		/* The TF that the instruction began with went into the frame (SDM vol. 3, 17.3.1.4). */
 		c->step &= (u8)~STEP_WAS_TF;
 		/* What a MOV SS before INT1 hit is part of INT1's #DB, and not another one. */
-		if (kind == EVENT_ICEBP)
+		if (e->kind == EVENT_ICEBP)
 			c->bp.hits = 0;
 		debug_update(c);
-		if (kind == EVENT_EXT && c->code)
+		if (e->kind == EVENT_EXT && c->code)
 			code_serialize(c);
 	}
-	return kind == EVENT_SOFT || kind == EVENT_ICEBP ? task_settle(c, st) : st;
+	return e->kind == EVENT_SOFT || e->kind == EVENT_ICEBP ? task_settle(c, st) : st;
+}
+
+int event_deliver(struct cpu *c, enum event_kind kind, u8 vector, bool has_error, u32 error)
+{
+	struct event e = { .kind = kind, .vector = vector, .has_error = has_error, .error = error };
+
+	return deliver(c, &e);
 }
 
 int event_int3(struct cpu *c)
@@ -424,7 +442,7 @@ int event_fault(struct cpu *c)
 static int deliver_held(struct cpu *c, const struct event *e, bool *held)
 {
 	enum fault_class first = e->kind == EVENT_EXC ? classify(e->vector) : BENIGN;
-	int st = event_deliver(c, e->kind, e->vector, e->has_error, e->error);
+	int st = deliver(c, e);
 
 	if (st == ST_EXIT)
 		return st;
@@ -442,7 +460,7 @@ static int deliver_soft(struct cpu *c, u8 vector, unsigned len, bool *held)
 	int st;
 
 	c->gpr[R_RIP] = rip + len;
-	st = event_deliver(c, e.kind, e.vector, false, 0);
+	st = deliver(c, &e);
 	if (st == ST_EXIT || st == ST_FAULT)
 		c->gpr[R_RIP] = rip;
 	if (st == ST_EXIT)
@@ -456,7 +474,13 @@ static int deliver_soft(struct cpu *c, u8 vector, unsigned len, bool *held)
 static int deliver_exception(struct cpu *c)
 {
 	struct events *ev = &c->ev;
-	struct event e = { EVENT_EXC, ev->exc.vector, ev->exc.has_error, ev->exc.error };
+	struct event e = {
+		.kind = EVENT_EXC,
+		.vector = ev->exc.vector,
+		.has_error = ev->exc.has_error,
+		.error = ev->exc.error,
+		.db_fault = ev->exc.vector == VEC_DB && (ev->exc.payload & DR6_BD),
+	};
 
 	if (ev->exc.pending) {
 		ev->exc.pending = false;
@@ -523,10 +547,10 @@ static delivery next_delivery(const struct cpu *c)
 
 int event_poll(struct cpu *c)
 {
-	delivery deliver;
+	delivery next;
 
-	while ((deliver = next_delivery(c))) {
-		int st = deliver(c);
+	while ((next = next_delivery(c))) {
+		int st = next(c);
 
 		if (st)
 			return st;

@@ -62,7 +62,10 @@ static int frame_check(struct cpu *c, const struct frame *f, u64 off, unsigned s
 	return likely(ok) ? ST_OK : fault_err(c, VEC_SS, f->error);
 }
 
-/* At CPL 3 the stack is the current one, and the access is one of the user's. */
+/*
+ * At CPL 3 the stack is the current one, and the access is one of the user's. Otherwise it is an explicit one of the
+ * supervisor's, for which EFLAGS.AC lifts SMAP; but not the user's AC, when an event has not changed the CPL yet.
+ */
 static int frame_write(struct cpu *c, const struct frame *f, u64 off, const void *data, unsigned size)
 {
 	u64 lin;
@@ -71,7 +74,10 @@ static int frame_write(struct cpu *c, const struct frame *f, u64 off, const void
 	if (f->user)
 		return mem_write_slow(c, f->ss ? SEG_SS : SEG_FLAT_SS, off, data, size);
 	st = frame_check(c, f, off, size, &lin);
-	return st ? st : sys_write(c, lin, data, size);
+	if (unlikely(st))
+		return st;
+	return unlikely(c->mmu == MMU_SUP_AC) ? mem_write_lin(c, MMU_SUP_AC, lin, data, size) :
+						sys_write(c, lin, data, size);
 }
 
 static int frame_read(struct cpu *c, const struct frame *f, u64 off, void *data, unsigned size)
@@ -82,7 +88,10 @@ static int frame_read(struct cpu *c, const struct frame *f, u64 off, void *data,
 	if (f->user)
 		return mem_read_slow(c, f->ss ? SEG_SS : SEG_FLAT_SS, off, data, size);
 	st = frame_check(c, f, off, size, &lin);
-	return st ? st : sys_read(c, lin, data, size);
+	if (unlikely(st))
+		return st;
+	return unlikely(c->mmu == MMU_SUP_AC) ? mem_read_lin(c, MMU_SUP_AC, lin, data, size) :
+						sys_read(c, lin, data, size);
 }
 
 /*

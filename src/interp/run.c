@@ -82,6 +82,8 @@ static int settle(struct cpu *c, const struct insn *i, int st)
 		return ST_EXIT;
 	case ST_AGAIN:
 		rewind_rip(c, i);
+		if (i->flags & (INSN_REP | INSN_REPNE))
+			c->rep_at = c->gpr[R_RIP];
 		return ST_OK;
 	default:
 		return ST_OK;

@@ -179,18 +179,26 @@ int seg_load(struct cpu *c, unsigned s, u16 sel)
 	return ST_OK;
 }
 
+static bool reachable(const struct cpu *c, const struct seg *s)
+{
+	bool conforming = (s->attr & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
+
+	return conforming || seg_dpl(s) >= c->cpl;
+}
+
 void seg_drop_unreachable(struct cpu *c)
 {
 	static const u8 data[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
 
 	for (unsigned n = 0; n < ARRAY_SIZE(data); n++) {
 		struct seg *s = &c->seg[data[n]];
-		bool conforming = (s->attr & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
+		u64 base = s->base;
 
-		/* A null selector stays as it is: FS and GS may have a base in 64-bit mode. */
-		if ((s->attr & ATTR_UNUSABLE) || conforming || seg_dpl(s) >= c->cpl)
+		if (s->attr & ATTR_UNUSABLE ? !s->sel : reachable(c, s))
 			continue;
+		/* A null selector with an RPL becomes 0 as well, and bases stay, as 64-bit code finds with FS and GS. */
 		seg_set_null(s, 0, 0);
+		s->base = base;
 		cpu_update_seg(c, data[n]);
 	}
 }

@@ -52,6 +52,7 @@ INLINE int string_repeat(struct cpu *c, const struct insn *i, unsigned size, str
 
 	if (likely(!repeated(i)))
 		return step(c, i, size, 1, &done);
+	c->rep_at = REP_NOWHERE;
 	count = string_reg(c, i, RCX);
 	for (unsigned n = 0; count; n++) {
 		int st = step(c, i, size, count, &done);

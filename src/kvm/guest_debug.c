@@ -42,6 +42,7 @@ static int inject(struct vcpu *v, u8 vector)
 	e->exc.has_error = false;
 	e->exc.error = 0;
 	e->exc.has_payload = false;
+	e->exc.payload = 0;
 	cpu_events_changed(&v->cpu);
 	return 0;
 }

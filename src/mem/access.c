@@ -306,18 +306,18 @@ static u64 sys_linear(const struct cpu *c, u64 lin)
 	return cpu_long_mode(c) ? lin : (u32)lin;
 }
 
-int mem_read_sys(struct cpu *c, u64 lin, void *out, unsigned size)
+int mem_read_lin(struct cpu *c, unsigned mmu, u64 lin, void *out, unsigned size)
 {
 	struct span sp;
-	int st = span_resolve(c, MMU_SUP, sys_linear(c, lin), size, MEM_READ, &sp);
+	int st = span_resolve(c, mmu, sys_linear(c, lin), size, MEM_READ, &sp);
 
 	return st ? st : span_read(c, &sp, out);
 }
 
-int mem_write_sys(struct cpu *c, u64 lin, const void *in, unsigned size)
+int mem_write_lin(struct cpu *c, unsigned mmu, u64 lin, const void *in, unsigned size)
 {
 	struct span sp;
-	int st = span_resolve(c, MMU_SUP, sys_linear(c, lin), size, MEM_WRITE, &sp);
+	int st = span_resolve(c, mmu, sys_linear(c, lin), size, MEM_WRITE, &sp);
 
 	return st ? st : span_write(c, &sp, in);
 }

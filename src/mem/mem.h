@@ -184,10 +184,20 @@ int mem_check_alignment(struct cpu *c, unsigned seg, u64 ea, unsigned alignment)
  */
 void *mem_span(struct cpu *c, unsigned seg, u64 ea, enum mem_access how, u64 *forward, u64 *backward);
 
-/* Implicit supervisor accesses by linear address: descriptor tables, TSS, interrupt stacks of an inner ring (those by
- * mem_*_lin with user = false). */
-int mem_read_sys(struct cpu *c, u64 lin, void *out, unsigned size);
-int mem_write_sys(struct cpu *c, u64 lin, const void *in, unsigned size);
+/* By linear address, with the rights of an enum mmu_index. */
+int mem_read_lin(struct cpu *c, unsigned mmu, u64 lin, void *out, unsigned size);
+int mem_write_lin(struct cpu *c, unsigned mmu, u64 lin, const void *in, unsigned size);
+
+/* Implicit supervisor accesses: descriptor tables, TSS. EFLAGS.AC does not lift SMAP for them (SDM vol. 3, 4.6). */
+static inline int mem_read_sys(struct cpu *c, u64 lin, void *out, unsigned size)
+{
+	return mem_read_lin(c, MMU_SUP, lin, out, size);
+}
+
+static inline int mem_write_sys(struct cpu *c, u64 lin, const void *in, unsigned size)
+{
+	return mem_write_lin(c, MMU_SUP, lin, in, size);
+}
 
 /*
  * An entry of a paging structure, which does not cross a page. False: there is no memory, and the entry counts as not

@@ -420,6 +420,7 @@ struct row {
 	u32 stage, vector;
 	int error;
 	u32 cs, cr0, cr4, flags, need;
+	int rf, unused;
 };
 extern const struct row __start_fault_rows[], __stop_fault_rows[];
 
@@ -460,7 +461,7 @@ static void compare_frame(const struct row *r, struct machine *m, const struct k
 		return;
 	flags = get(m, sp + 2 * size, size);
 	if (size > 2) {
-		compare(r, "saved RF", !!(flags & FL_RF), sets_rf(r->vector));
+		compare(r, "saved RF", !!(flags & FL_RF), r->rf < 0 ? sets_rf(r->vector) : (u64)r->rf);
 		compare(r, "saved VM", flags & FL_VM, s->flags & FL_VM);
 	}
 	compare(r, "IF, TF, NT, RF and VM in the handler", regs->rflags & (FL_IF | FL_TF | FL_NT | FL_RF | FL_VM), 0);

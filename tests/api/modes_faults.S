@@ -219,7 +219,7 @@
 	lidtw	DATA
 9:	ud2
 	end
-	row	DB, "single step of one iteration", dr6=0xffff4ff0
+	row	DB, "single step of one iteration", dr6=0xffff4ff0, rf=1
 	mov	$DATA, %di
 	mov	$3, %cx
 	push	$FL_TF
@@ -352,7 +352,7 @@
 	outb	%al, $0x70
 9:	nop
 	end
-	row	DB, "DR7.GD", dr6=0xffff2ff0
+	row	DB, "DR7.GD", dr6=0xffff2ff0, rf=1
 	mov	$0x2000, %eax
 	mov	%eax, %dr7
 9:	mov	%dr0, %eax
@@ -783,14 +783,14 @@
 	xor	%ecx, %ecx
 9:	xgetbv
 	end
-	row	DB, "single step of one iteration", dr6=0xffff4ff0
+	row	DB, "single step of one iteration", dr6=0xffff4ff0, rf=1
 	mov	$DATA, %edi
 	mov	$3, %ecx
 	pushl	$FL_TF
 	popf
 9:	rep stosb
 	end
-	row	DB, "a write breakpoint in a string", dr6=0xffff0ff1
+	row	DB, "a write breakpoint in a string", dr6=0xffff0ff1, rf=1
 	mov	$DATA + 1, %eax
 	mov	%eax, %dr0
 	mov	$0x10002, %eax
@@ -809,7 +809,16 @@
 	nop
 9:	nop
 	end
-	row	NONE, "MOV SS hides a code breakpoint"
+	row	DB, "MOV SS does not hide a code breakpoint on AMD's CPUs", dr6=0xffff0ff1, need=NEED_AMD
+	mov	$HERE(9f), %eax
+	mov	%eax, %dr0
+	mov	$0x2, %eax
+	mov	%eax, %dr7
+	mov	$KDATA, %eax
+	mov	%eax, %ss
+9:	nop
+	end
+	row	NONE, "MOV SS hides a code breakpoint", need=NEED_INTEL
 	mov	$HERE(1f), %eax
 	mov	%eax, %dr0
 	mov	$0x2, %eax

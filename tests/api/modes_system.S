@@ -810,7 +810,7 @@
 9:	hlt
 1:	ud2
 	end
-	row	DB, "DR7.GD: reads of DR7 as well", dr6=0xffff2ff0
+	row	DB, "DR7.GD: reads of DR7 as well", dr6=0xffff2ff0, rf=1
 	mov	$0x2000, %eax
 	mov	%eax, %dr7
 9:	mov	%dr7, %eax

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "cpu/cpuid.h"
 #include "cpu/msr.h"
 #include "interp/debug.h"
 #include "machine.h"
@@ -96,6 +97,85 @@ static void trap_flag_and_int(void **state)
 	cpu_set_rflags(c, cpu_rflags(c) | FL_TF);
 	assert_int_equal(trapped(f), CODE + 3);
 	assert_int_equal(c->gpr[RAX], 1);
+	flat_free(f);
+}
+
+/* RFLAGS in the handler's frame. */
+static u64 pushed(struct flat *f)
+{
+	return *(u64_un *)(f->mem + f->cpu.gpr[RSP] + 16);
+}
+
+/* An instruction that goes on after the handler has RF, so that its own breakpoint does not hit again. */
+static void resume_flag_pushed(void **state)
+{
+	struct flat *f = debug_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	/* mov eax, dr6; rep stosb; hlt */
+	PUT(f, CODE, 0x0f, 0x21, 0xf0, 0xf3, 0xaa, 0xf4);
+	c->dr[7] = 0x400 | DR7_GD;
+	assert_int_equal(trapped(f), CODE);
+	assert_int_equal(c->dr[6], DR6_FIXED | DR6_BD);
+	assert_true(pushed(f) & FL_RF);
+	assert_false(c->dr[7] & DR7_GD);
+	/* Traps between two iterations, and behind the last one. */
+	back(f, FL_TF);
+	c->gpr[RCX] = 2;
+	c->gpr[RDI] = 0xc000;
+	assert_int_equal(trapped(f), CODE + 3);
+	assert_false(pushed(f) & FL_RF);
+	back(f, 0);
+	assert_int_equal(trapped(f), CODE + 3);
+	assert_int_equal(c->gpr[RCX], 1);
+	assert_true(pushed(f) & FL_RF);
+	back(f, 0);
+	assert_int_equal(trapped(f), CODE + 5);
+	assert_false(pushed(f) & FL_RF);
+	flat_free(f);
+}
+
+static void queue_interrupt(struct cpu *c)
+{
+	c->ev.intr.injected = true;
+	c->ev.intr.vector = 0x40;
+	cpu_events_changed(c);
+}
+
+static bool interrupt_at_poll(void *ctx)
+{
+	queue_interrupt(ctx);
+	return false;
+}
+
+/* So does one that an interrupt comes into, but not one that it comes before. */
+static void interrupted_iterations(void **state)
+{
+	static const struct cpu_host host = { .poll = interrupt_at_poll };
+	struct flat *f = debug_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	PUT(f, CODE, 0xf3, 0xaa, 0xf4); /* rep stosb; hlt */
+	idt_gate(f, 0x40, CODE0_64, 14, 0, 0);
+	f->mem[HANDLER + 0x40] = 0xf4;
+	c->gpr[RCX] = 10000;
+	c->gpr[RDI] = 0xc000;
+	queue_interrupt(c);
+	assert_int_equal(interp_run(c), EXIT_HLT);
+	assert_int_equal(c->gpr[RCX], 10000);
+	assert_false(pushed(f) & FL_RF);
+	/* The second time that the loop comes round, in the next page. */
+	c->gpr[R_RIP] = CODE;
+	cpu_set_rflags(c, cpu_rflags(c) | FL_IF);
+	c->host = &host;
+	c->host_ctx = c;
+	c->budget = 1;
+	assert_int_equal(interp_run(c), EXIT_HLT);
+	assert_int_equal(c->gpr[RCX], 10000 - 4097);
+	assert_int_equal(*(u64_un *)(f->mem + c->gpr[RSP]), CODE);
+	assert_true(pushed(f) & FL_RF);
 	flat_free(f);
 }
 
@@ -240,6 +320,30 @@ static void watchpoint_at_mov_ss(void **state)
 	flat_free(f);
 }
 
+/* MOV SS keeps the next instruction's breakpoint from hitting on Intel's CPUs, and only there. */
+static void code_breakpoint_after_mov_ss(void **state)
+{
+	struct flat *f = debug_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	PUT(f, CODE, 0x8e, 0x13, 0xff, 0xc0, 0xf4); /* mov ss, [rbx]; inc eax; hlt */
+	*(u16 *)(f->mem + 0xc000) = DATA0;
+	c->dr[0] = CODE + 2;
+	c->dr[1] = 0xc000;
+	c->dr[7] = DR7_EXEC0 | DR7_ACCESS1_1;
+	for (unsigned intel = 0; intel < 2; intel++) {
+		c->feat = (c->feat & ~(FEAT_AMD | FEAT_INTEL)) | (intel ? FEAT_INTEL : FEAT_AMD);
+		c->gpr[R_RIP] = CODE;
+		c->gpr[RBX] = 0xc000;
+		c->dr[6] = DR6_FIXED;
+		debug_update(c);
+		assert_int_equal(trapped(f), intel ? CODE + 4 : CODE + 2);
+		assert_int_equal(c->dr[6] & DR6_TRAPS, intel ? 2 : 3);
+	}
+	flat_free(f);
+}
+
 static void port_breakpoint(void **state)
 {
 	struct flat *f = debug_new();
@@ -345,6 +449,8 @@ int main(void)
 		cmocka_unit_test(trap_flag),
 		cmocka_unit_test(trap_flag_and_mov_ss),
 		cmocka_unit_test(trap_flag_and_int),
+		cmocka_unit_test(resume_flag_pushed),
+		cmocka_unit_test(interrupted_iterations),
 		cmocka_unit_test(trap_each_iteration),
 		cmocka_unit_test(trap_at_branches),
 		cmocka_unit_test(code_breakpoint),
@@ -352,6 +458,7 @@ int main(void)
 		cmocka_unit_test(trap_flag_of_sysret),
 		cmocka_unit_test(watchpoint),
 		cmocka_unit_test(watchpoint_at_mov_ss),
+		cmocka_unit_test(code_breakpoint_after_mov_ss),
 		cmocka_unit_test(port_breakpoint),
 		cmocka_unit_test(client_steps),
 		cmocka_unit_test(client_breakpoints),

@@ -124,6 +124,14 @@ static void real_mode(void **state)
 	c->idt.limit = 4 * VEC + 2;
 	assert_int_equal(event_deliver(c, EVENT_EXT, VEC, false, 0), ST_FAULT);
 	assert_int_equal(c->fault.vector, VEC_GP);
+	/* The limit of CS is what protected mode left there. */
+	c->idt.limit = 0x3ff;
+	c->seg[SEG_CS].limit = 0x5677;
+	assert_int_equal(event_deliver(c, EVENT_EXT, VEC, false, 0), ST_FAULT);
+	assert_int_equal(c->fault.vector, VEC_GP);
+	assert_int_equal(c->gpr[RSP], 0xabcdfffc);
+	c->seg[SEG_CS].limit = 0x5678;
+	assert_int_equal(event_deliver(c, EVENT_EXT, VEC, false, 0), ST_END);
 	flat_free(f);
 }
 

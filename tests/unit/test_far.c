@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 
+#include "cpu/cr.h"
 #include "insn/insn.h"
+#include "interp/frame.h"
 #include "machine.h"
 
 #define TARGET 0x7000u
@@ -259,6 +261,59 @@ static void returning(void **state)
 	}
 }
 
+/* What ring 3 cannot reach is null, with an RPL of 0 in any case; 64-bit code still has the bases of FS and GS. */
+static void unreachable_segments(void **state)
+{
+	static const u16 before[] = { [SEG_ES] = DATA3 | 3, [SEG_DS] = 3, [SEG_FS] = DATA0, [SEG_GS] = 2 };
+	struct flat *f = machine_new(LONG, 0);
+	struct cpu *c = &f->cpu;
+	const u64 v[5] = { CODE, CODE3_64 | 3, FL_IF, STACK3, DATA3 | 3 };
+
+	(void)state;
+	for (unsigned s = 0; s < ARRAY_SIZE(before); s++)
+		if (s != SEG_CS && s != SEG_SS)
+			assert_int_equal(seg_load(c, s, before[s]), ST_OK);
+	c->seg[SEG_FS].base = 0x12345000;
+	c->seg[SEG_GS].base = 0x6789a000;
+	c->gpr[RSP] -= sizeof(v);
+	put_stack(f, c->gpr[RSP], 8, v, 5);
+	assert_int_equal(far_iret(c, SZ_64), ST_END);
+	assert_int_equal(c->seg[SEG_ES].sel, DATA3 | 3);
+	assert_int_equal(c->seg[SEG_DS].sel, 0);
+	assert_int_equal(c->seg[SEG_FS].sel, 0);
+	assert_int_equal(c->seg[SEG_FS].base, 0x12345000);
+	assert_int_equal(c->seg[SEG_GS].sel, 0);
+	assert_int_equal(c->seg[SEG_GS].base, 0x6789a000);
+	flat_free(f);
+}
+
+/* EFLAGS.AC lifts SMAP for the supervisor's own stack, for descriptor tables it does not. */
+static void smap_and_stacks(void **state)
+{
+	struct flat *f = machine_new(LONG, 0); /* its pages are user pages */
+	struct cpu *c = &f->cpu;
+	struct frame fr;
+	u64 v = 1;
+
+	(void)state;
+	assert_int_equal(cpu_write_cr4(c, c->cr4 | CR4_SMAP), ST_OK);
+	for (unsigned ac = 0; ac < 2; ac++) {
+		cpu_set_ac(c, ac);
+		frame_current(c, &fr, SZ_64);
+		assert_int_equal(frame_push(c, &fr, &v, 1), ac ? ST_OK : ST_FAULT);
+		frame_current(c, &fr, SZ_64);
+		assert_int_equal(frame_pop(c, &fr, &v, 1), ac ? ST_OK : ST_FAULT);
+		assert_int_equal(mem_read_sys(c, GDT + 8, &v, 8), ST_FAULT);
+		assert_int_equal(c->fault.vector, VEC_PF);
+	}
+	/* The user's AC is not the supervisor's. */
+	c->seg[SEG_SS].attr |= 3 << ATTR_DPL_SHIFT;
+	cpu_update_mode(c);
+	frame_flat(&fr, STACK0, 0);
+	assert_int_equal(frame_push(c, &fr, &v, 1), ST_FAULT);
+	flat_free(f);
+}
+
 /* The upper half of ESP stays as it was when the new stack is a 16-bit one. */
 static void limited_iret(void **state)
 {
@@ -364,7 +419,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(transferring), cmocka_unit_test(parameters),          cmocka_unit_test(returning),
 		cmocka_unit_test(limited_iret), cmocka_unit_test(nested_in_long_mode), cmocka_unit_test(vm86_iret),
-		cmocka_unit_test(release),      cmocka_unit_test(instructions),
+		cmocka_unit_test(release),      cmocka_unit_test(instructions),        cmocka_unit_test(unreachable_segments),
+		cmocka_unit_test(smap_and_stacks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
