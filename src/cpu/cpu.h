@@ -359,7 +359,13 @@ struct cpu {
 		u8 hits;                       /* data and port breakpoints that were hit and not yet reported */
 		u64 start;                     /* RIP when the instruction that executes began */
 	} bp;
-	bool split;                    /* this vCPU holds memmap::split */
+	struct {                       /* a read-modify-write on two pages that are apart in host memory (mem/access.c) */
+		bool held;             /* there is one: this vCPU holds memmap::split */
+		bool written;          /* the first page's part is written already, with `put` */
+		u8 n;                  /* bytes in the first page */
+		u8 *host[2];
+		u8 old[8], put[8];
+	} split;
 	u64 bounce[8 * 64 / 8] __attribute__((aligned(64))); /* RMW on memory that has no single host address */
 
 	struct cpu_stats stats;

@@ -441,6 +441,12 @@ static u8 physical_bits(const struct cpu *c)
 	return n < 32 ? DEFAULT_PHYS_BITS : n > MAX_PHYS_BITS ? MAX_PHYS_BITS : (u8)n;
 }
 
+/* Intel's CPUs have no INVPCID without PCIDs, and the kernel's KVM takes it away then. */
+static bool invpcid_alone(const struct cpu *c)
+{
+	return cpu_has(c, FEAT_INTEL) && !cpu_has(c, FEAT_PCID);
+}
+
 void cpuid_changed(struct cpu *c)
 {
 	const struct cpuid_entry *e = cpuid_find(c, 0xd, 0);
@@ -450,6 +456,8 @@ void cpuid_changed(struct cpu *c)
 	for (u32 n = 0; n < nr_cpuid_bits; n++)
 		if (cpuid_bits[n].feat && bit_available(&cpuid_bits[n]) && guest_has_bit(c, &cpuid_bits[n]))
 			c->feat |= cpuid_bits[n].feat;
+	if (invpcid_alone(c))
+		c->feat &= ~FEAT_INVPCID;
 	c->xcr0_allowed = cpuid_supported_xcr0();
 	if (c->nr_cpuid)
 		c->xcr0_allowed &= e ? e->eax | (u64)e->edx << 32 : 0;
@@ -488,6 +496,8 @@ static void apply_state(const struct cpu *c, u32 leaf, u32 subleaf, u32 r[4])
 		set_bit(&r[CPUID_EDX], 9, c->msr.apic_base & APIC_BASE_ENABLE);
 	} else if (leaf == 7 && !subleaf) {
 		set_bit(&r[CPUID_ECX], 4, c->cr4 & CR4_PKE);
+		if (invpcid_alone(c))
+			set_bit(&r[CPUID_EBX], 10, false);
 	} else if (leaf == 0xd && !subleaf) {
 		r[CPUID_EBX] = area_size(c->fpu.xcr0, false);
 	} else if (leaf == 0xd && subleaf == 1 && (r[CPUID_EAX] & (BIT(1) | BIT(3)))) {

@@ -13,6 +13,7 @@ enum status {
 	ST_EXIT,      /* the client is needed (cpu->exit): the instruction runs again when it has answered */
 	ST_EXIT_DONE, /* the instruction is complete, and the client is to see cpu->exit (HLT, ...) */
 	ST_AGAIN,     /* run the same instruction again after looking at cpu->attn (REP strings, stale code) */
+	ST_SPLIT,     /* run it again at once: half of its operand has changed meanwhile (mem/access.c) */
 };
 
 #endif

@@ -339,8 +339,10 @@ static int deliver(struct cpu *c, const struct event *e)
 		/* The TF that the instruction began with went into the frame (SDM vol. 3, 17.3.1.4). */
 		c->step &= (u8)~STEP_WAS_TF;
 		/* What a MOV SS before INT1 hit is part of INT1's #DB, and not another one. */
-		if (e->kind == EVENT_ICEBP)
+		if (e->kind == EVENT_ICEBP) {
 			c->bp.hits = 0;
+			c->dr[7] &= ~DR7_GD;
+		}
 		debug_update(c);
 		if (e->kind == EVENT_EXT && c->code)
 			code_serialize(c);

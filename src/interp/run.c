@@ -90,12 +90,22 @@ static int settle(struct cpu *c, const struct insn *i, int st)
 	}
 }
 
+static int execute(struct cpu *c, const struct insn *i)
+{
+	int st;
+
+	do
+		st = i->fn(c, i);
+	while (unlikely(st == ST_SPLIT));
+	return st;
+}
+
 int thread_slow(struct cpu *c, const struct insn *i)
 {
 	int st;
 
 	thread_begin(c, i);
-	st = i->fn(c, i);
+	st = execute(c, i);
 	return likely(st == ST_OK) ? thread_next(c, i) : st;
 }
 
@@ -136,7 +146,7 @@ static int step(struct cpu *c)
 	c->io.cursor = 0;
 	c->gpr[R_BLOCK] = c->gpr[R_RIP];
 	thread_begin(c, i);
-	st = i->fn(c, i);
+	st = execute(c, i);
 	if (st <= ST_END || st == ST_EXIT_DONE) {
 		c->work += insn_work(i);
 		io_log_clear(c);

@@ -141,35 +141,108 @@ static void *span_host(const struct span *sp)
 	return sp->page[0].host;
 }
 
+/* ---- split locks ---- */
+
 /*
  * An operand on two pages that are not neighbours in host memory has no instruction of the host that changes it at
- * once. Among the vCPUs of a machine such accesses are atomic by taking turns.
+ * once. Among the vCPUs of a machine such accesses take turns. For those to one of the pages only each half is
+ * exchanged by a LOCKed instruction, the first one first. If the second half is not any more what the operation was
+ * computed with, that is done again with what it is now (ST_SPLIT): the first half comes out the same, as no carry goes
+ * down, but for a CMPXCHG that fails now, which takes it back.
  */
 static struct os_lock *split_lock(const struct cpu *c)
 {
 	return (struct os_lock *)(uintptr_t)&c->map->split;
 }
 
-static void split_begin(struct cpu *c)
+static void split_begin(struct cpu *c, const struct span *sp)
 {
 	os_lock(split_lock(c));
-	c->split = true;
+	c->split.held = true;
+	c->split.written = false;
+	c->split.n = (u8)sp->page[0].size;
+	for (unsigned n = 0; n < 2; n++) {
+		const struct page_ref *r = &sp->page[n];
+
+		c->split.host[n] = r->host;
+		if (r->code)
+			code_written(c, r->code, (uintptr_t)r->host & ~PAGE_MASK, r->size);
+	}
 }
 
 void mem_split_end(struct cpu *c)
 {
-	if (likely(!c->split))
+	if (likely(!c->split.held))
 		return;
-	c->split = false;
+	c->split.held = false;
 	os_unlock(split_lock(c));
+}
+
+/* The operand as the operation is to see it, in cpu::bounce. */
+static int split_read(struct cpu *c, unsigned size)
+{
+	unsigned n = c->split.n;
+
+	if (!c->split.written)
+		guest_copy(c->split.old, c->split.host[0], n);
+	guest_copy(c->split.old + n, c->split.host[1], size - n);
+	memcpy(c->bounce, c->split.old, size);
+	return ST_OK;
+}
+
+/* Bytes at one end of a page, as the word that they are in has them. */
+static u64 in_word(const u8 *bytes, unsigned n, unsigned shift)
+{
+	u64 v = 0;
+
+	memcpy(&v, bytes, n);
+	return v << shift;
+}
+
+static bool exchange_part(u8 *at, unsigned n, const u8 *old, const u8 *new)
+{
+	u64 *word = (u64 *)((uintptr_t)at & ~7ul), now = __atomic_load_n(word, __ATOMIC_RELAXED);
+	unsigned shift = 8 * ((uintptr_t)at & 7);
+	u64 mask = ~0ull >> (64 - 8 * n) << shift;
+
+	do {
+		if ((now & mask) != in_word(old, n, shift))
+			return false;
+	} while (!__atomic_compare_exchange_n(word, &now, (now & ~mask) | in_word(new, n, shift), false,
+					      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+	return true;
+}
+
+static int split_finish(struct cpu *c, unsigned size)
+{
+	const u8 *new = (const u8 *)c->bounce;
+	unsigned n = c->split.n;
+
+	if (!c->split.written) {
+		if (!exchange_part(c->split.host[0], n, c->split.old, new))
+			return ST_SPLIT;
+	} else if (memcmp(new, c->split.put, n)) {
+		exchange_part(c->split.host[0], n, c->split.put, new);
+	}
+	memcpy(c->split.put, new, n);
+	c->split.written = true;
+	if (!exchange_part(c->split.host[1], size - n, c->split.old + n, new + n))
+		return ST_SPLIT;
+	mem_split_end(c);
+	return ST_OK;
 }
 
 int mem_rmw_slow(struct cpu *c, unsigned seg, u64 ea, unsigned size, struct mem_rmw *a)
 {
 	struct span sp;
 	u64 lin;
-	int st = lin_prepare(c, seg, ea, size, MEM_WRITE, &lin);
+	int st;
 
+	if (unlikely(c->split.held)) {
+		*a = (struct mem_rmw){ .p = c->bounce, .bounce = true, .size = (u8)size };
+		return split_read(c, size);
+	}
+	st = lin_prepare(c, seg, ea, size, MEM_WRITE, &lin);
 	if (!st)
 		st = seg_check(c, seg, ea, size, MEM_READ, &lin);
 	if (!st)
@@ -189,17 +262,15 @@ int mem_rmw_slow(struct cpu *c, unsigned seg, u64 ea, unsigned size, struct mem_
 	a->size = (u8)size;
 	a->seg = (u8)seg;
 	a->ea = ea;
-	if (sp.n == 2 && sp.page[0].host && sp.page[1].host)
-		split_begin(c);
-	return span_read(c, &sp, c->bounce);
+	if (sp.n == 1 || !sp.page[0].host || !sp.page[1].host)
+		return span_read(c, &sp, c->bounce);
+	split_begin(c, &sp);
+	return split_read(c, size);
 }
 
 int mem_rmw_finish(struct cpu *c, struct mem_rmw *a)
 {
-	int st = mem_write_slow(c, a->seg, a->ea, c->bounce, a->size);
-
-	mem_split_end(c);
-	return st;
+	return c->split.held ? split_finish(c, a->size) : mem_write_slow(c, a->seg, a->ea, c->bounce, a->size);
 }
 
 /* Within one page, and the soft TLB has it? */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The run loop, the soft TLB, the code cache and the MMIO log, on a guest without a client. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -171,6 +172,95 @@ static void mmio_read_modify_write(void **state)
 }
 
 /* A write to a code page that lies in both linear aliases of one physical page. */
+/* ---- read-modify-write on two pages that are apart in host memory ---- */
+#define SPLIT 0x10ffeu /* the second half of the operand is in the next page */
+#define LOW 0x20ffeu   /* where the halves are */
+#define HIGH 0x30000u
+
+static struct flat *split_new(void)
+{
+	struct flat *f = flat_new(MEM);
+
+	free(f->map);
+	f->map = calloc(1, sizeof(*f->map) + 3 * sizeof(struct memslot));
+	f->map->nr_slots = 3;
+	f->map->slot[0] = (struct memslot){ .size = 0x10000, .hva = f->mem };
+	f->map->slot[1] = (struct memslot){ .gpa = 0x10000, .size = 0x1000, .hva = f->mem + 0x20000 };
+	f->map->slot[2] = (struct memslot){ .gpa = 0x11000, .size = 0x1000, .hva = f->mem + 0x30000 };
+	f->cpu.map = f->map;
+	flat_prot(f, 0x1000);
+	return f;
+}
+
+static u16 *half(struct flat *f, u32 at)
+{
+	return (u16 *)(f->mem + at);
+}
+
+/* What others do to one half meanwhile is not lost. */
+static void split_operand(void **state)
+{
+	struct flat *f = split_new();
+	struct cpu *c = &f->cpu;
+	struct mem_rmw a;
+	u32 *p;
+
+	(void)state;
+	*half(f, LOW) = 0xfffe;
+	*half(f, HIGH) = 7;
+	for (unsigned n = 0; n < 3; n++) {
+		assert_int_equal(mem_rmw(c, SEG_DS, SPLIT, 4, &a), ST_OK);
+		p = a.p;
+		assert_int_equal(*p, n == 0 ? 0x7fffe : n == 1 ? 0x7ffff : 0x8ffff);
+		*p += 3;
+		if (n < 2)
+			++*half(f, n ? HIGH : LOW);
+		assert_int_equal(mem_rmw_done(c, &a), n < 2 ? ST_SPLIT : ST_OK);
+	}
+	assert_int_equal(*half(f, LOW), 2);
+	assert_int_equal(*half(f, HIGH), 9);
+	/* A comparison that was right when the first half was written, and is wrong now. */
+	assert_int_equal(mem_rmw(c, SEG_DS, SPLIT, 4, &a), ST_OK);
+	p = a.p;
+	*p = 0x12345678;
+	*half(f, HIGH) = 10;
+	assert_int_equal(mem_rmw_done(c, &a), ST_SPLIT);
+	assert_int_equal(*half(f, LOW), 0x5678);
+	assert_int_equal(mem_rmw(c, SEG_DS, SPLIT, 4, &a), ST_OK);
+	p = a.p;
+	assert_int_equal(*p, 0xa0002);
+	assert_int_equal(mem_rmw_done(c, &a), ST_OK);
+	assert_int_equal(*half(f, LOW), 2);
+	assert_int_equal(*half(f, HIGH), 10);
+	flat_free(f);
+}
+
+#define TIMES 50000u
+
+static void *count_high(void *arg)
+{
+	for (unsigned n = 0; n < TIMES; n++)
+		__atomic_fetch_add(half(arg, HIGH), 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void split_lock_and_others(void **state)
+{
+	struct flat *f = split_new();
+	pthread_t other;
+
+	(void)state;
+	/* l: lock add dword [SPLIT], 0x10001; loop l; hlt */
+	PUT(f, 0x1000, 0xf0, 0x81, 0x05, 0xfe, 0x0f, 0x01, 0x00, 0x01, 0x00, 0x01, 0x00, 0xe2, 0xf3, 0xf4);
+	f->cpu.gpr[RCX] = TIMES;
+	assert_int_equal(pthread_create(&other, NULL, count_high, f), 0);
+	run_to_hlt(f);
+	pthread_join(other, NULL);
+	assert_int_equal(*half(f, LOW), TIMES);
+	assert_int_equal(*half(f, HIGH), (u16)(2 * TIMES));
+	flat_free(f);
+}
+
 static void alias_of_code(void **state)
 {
 	struct flat *f = flat_new(MEM);
@@ -335,6 +425,8 @@ int main(void)
 		cmocka_unit_test(code_beside_a_line_that_changes),
 		cmocka_unit_test(instruction_across_pages),
 		cmocka_unit_test(mmio_read_modify_write),
+		cmocka_unit_test(split_operand),
+		cmocka_unit_test(split_lock_and_others),
 		cmocka_unit_test(alias_of_code),
 		cmocka_unit_test(kick_ends_a_loop),
 		cmocka_unit_test(unmapped_page_faults),

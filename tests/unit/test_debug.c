@@ -115,6 +115,13 @@ static void resume_flag_pushed(void **state)
 	(void)state;
 	/* mov eax, dr6; rep stosb; hlt */
 	PUT(f, CODE, 0x0f, 0x21, 0xf0, 0xf3, 0xaa, 0xf4);
+	PUT(f, CODE + 0x100, 0xf1); /* int1: any #DB ends GD */
+	c->dr[7] = 0x400 | DR7_GD;
+	c->gpr[R_RIP] = CODE + 0x100;
+	assert_int_equal(trapped(f), CODE + 0x101);
+	assert_false(c->dr[7] & DR7_GD);
+	assert_false(pushed(f) & FL_RF);
+	c->gpr[R_RIP] = CODE;
 	c->dr[7] = 0x400 | DR7_GD;
 	assert_int_equal(trapped(f), CODE);
 	assert_int_equal(c->dr[6], DR6_FIXED | DR6_BD);

@@ -490,6 +490,37 @@ static void cpuid_and_hypercalls(void **state)
 	end(&t);
 }
 
+static void invpcid_without_pcid(void **state)
+{
+	static const struct {
+		const char *vendor; /* EBX, EDX, ECX */
+		u32 pcid;
+		bool invpcid;
+	} rows[] = {
+		{ "GenuineIntel", BIT(17), true }, { "GenuineIntel", 0, false }, { "AuthenticAMD", 0, true },
+	};
+	struct test t = begin(LONG, 0);
+	struct cpu *c = t.c;
+	u32 r[4];
+
+	(void)state;
+	for (unsigned n = 0; n < ARRAY_SIZE(rows); n++) {
+		memset(c->cpuid, 0, 3 * sizeof(c->cpuid[0]));
+		c->nr_cpuid = 3;
+		c->cpuid[0].eax = 7;
+		memcpy(&c->cpuid[0].ebx, rows[n].vendor, 4);
+		memcpy(&c->cpuid[0].edx, rows[n].vendor + 4, 4);
+		memcpy(&c->cpuid[0].ecx, rows[n].vendor + 8, 4);
+		c->cpuid[1] = (struct cpuid_entry){ .function = 1, .ecx = rows[n].pcid };
+		c->cpuid[2] = (struct cpuid_entry){ .function = 7, .ebx = BIT(10) };
+		cpuid_changed(c);
+		cpuid_query(c, 7, 0, r);
+		assert_int_equal(r[CPUID_EBX], rows[n].invpcid ? BIT(10) : 0);
+		assert_int_equal(!!cpu_has(c, FEAT_INVPCID), rows[n].invpcid);
+	}
+	end(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -506,6 +537,7 @@ int main(void)
 		cmocka_unit_test(syscall_and_back),
 		cmocka_unit_test(sysenter_and_back),
 		cmocka_unit_test(cpuid_and_hypercalls),
+		cmocka_unit_test(invpcid_without_pcid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
