@@ -66,7 +66,7 @@ BOOTS = {
 
 def boot(args, name, arch, cpu, smp, memory, append, options):
     machine = options[options.index("-machine") + 1] if "-machine" in options else "pc"
-    kernel = f"{args.guests}/{name if name in ('modules', 'full') else arch}"
+    kernel = f"{args.guests}/{name if name in ('modules', 'full', 'selftests', 'selftests-32') else arch}"
     vm = args.vm(["-cpu", cpu, "-smp", str(smp), "-m", str(memory), "-kernel", f"{kernel}/vmlinuz",
                   "-initrd", f"{kernel}/initrd.gz", "-append", f"console=ttyS0 {append}".strip()], machine=machine)
     vm.wait(PROMPT, args.timeout)
@@ -190,6 +190,25 @@ def test_library(args):
         off(vm, args)
 
 
+def selftests(args, arch, name):
+    """Linux's own tests of the CPU and of the kernel's entries: each says what is wrong in a line."""
+    with boot(args, name, arch, "host", 2, 256, "", []) as vm:
+        names = re.findall(r"\w+_(?:32|64)\b", ask(vm, "cd /selftests; ls", args))
+        for test in names if arch == "amd64" else [test for test in names if test.endswith("_32")]:
+            said = ask(vm, f"./{test} >/tmp/said 2>&1; s=$?; grep -v '[[]OK[]]' /tmp/said; (exit $s)", args, 900)
+            if not re.search(r"^status=0$", said, re.M) or "[FAIL]" in said:
+                raise Silence(f"{test}: {said}")
+        off(vm, args)
+
+
+def test_selftests(args):
+    selftests(args, "amd64", "selftests")
+
+
+def test_selftests_32(args):
+    selftests(args, "i386", "selftests-32")
+
+
 def main():
     tests = {name[5:].replace("_", "-"): f for name, f in globals().items() if name.startswith("test_")}
     for name, (arch, cpu, smp, memory, append, options) in BOOTS.items():
@@ -204,6 +223,7 @@ def main():
     args = p.parse_args()
     args.guests = args.guests or os.path.join(TOP, "build", "guest")
     kernels = {"crypto": "modules", "crypto-westmere": "modules", "raid": "modules", "library": "full",
+               "selftests": "selftests", "selftests-32": "selftests-32",
                "models-32": "i386", "models-64": "amd64"}
     for path in {f"{args.guests}/{BOOTS[t][0] if t in BOOTS else kernels[t]}" for t in args.test}:
         if not os.path.exists(f"{path}/vmlinuz") or not os.path.exists(f"{path}/initrd.gz"):
