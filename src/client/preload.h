@@ -9,6 +9,7 @@
  *	fd.c      dup(), close(), mmap(): which fds may be ours, and when to look for objects that nobody refers to
  *	file.c    read(), write(), ftruncate(): what cannot be done with our fds
  *	signal.c  sigaction() and its relatives
+ *	dlsym.c   dlsym() of libc's functions
  *	syscall.c syscall(), for those of these functions that clients call by number
  *	quirk.c   what a client's own bugs need
  *	stats.c   when statistics are printed

@@ -63,6 +63,8 @@ static int openat2(int dirfd, const char *path, const struct open_how *how, size
 	return (int)next()->syscall_(SYS_openat2, dirfd, path, how, size);
 }
 
+#define LAST SYS_faccessat2 /* the highest number of these */
+
 /* clang-format off */
 #define P(n) ((void *)(n))
 #define CALLS(CALL)                                                          \
@@ -93,8 +95,7 @@ static int openat2(int dirfd, const char *path, const struct open_how *how, size
 	CALL(SYS_statx, statx((int)a, P(b), (int)c, (u32)d, P(e)))
 /* clang-format on */
 
-/* Called as syscall() was: arguments that a call does not have are whatever was there. */
-long syscall_by_function(long nr, long a, long b, long c, long d, long e, long f)
+static long by_function(long nr, long a, long b, long c, long d, long e, long f)
 {
 	switch (nr) {
 #define CALL(number, call)                                                                                             \
@@ -106,7 +107,26 @@ long syscall_by_function(long nr, long a, long b, long c, long d, long e, long f
 	return edge(-ENOSYS);
 }
 
-#define LAST SYS_faccessat2
+/*
+ * Called as syscall() was: arguments that a call does not have are whatever was there.
+ *
+ * The next library's function may make its call by number, too (tcmalloc's mmap() does): then that is the second time
+ * that it comes by here, and goes to the kernel. An ioctl on one of ours never is: a signal handler made it.
+ */
+long syscall_by_function(long nr, long a, long b, long c, long d, long e, long f)
+{
+	static __thread u64 busy[LAST / 64 + 1] __attribute__((tls_model("initial-exec")));
+	u64 bit = BIT64(nr % 64);
+	long ret;
+
+	if ((busy[nr / 64] & bit) && !(nr == SYS_ioctl && fd_maybe_ours((int)a)))
+		return next()->syscall_(nr, a, b, c, d, e, f);
+	busy[nr / 64] |= bit;
+	ret = by_function(nr, a, b, c, d, e, f);
+	busy[nr / 64] &= ~bit;
+	return ret;
+}
+
 #define STRING(n) STRING_(n)
 #define STRING_(n) #n
 

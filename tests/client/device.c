@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Run by ukvm: /dev/kvm is there, by every function and name that a program could use, and nothing else has changed. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -259,6 +260,25 @@ static void test_syscall(void)
 	CHECK_ERRNO(ioctl(vm, KVM_CREATE_VCPU, 0), EBADF);
 }
 
+/* By name, as programs do that call libc without having been compiled against it. */
+static void test_lookup(void)
+{
+	void *libc = dlopen("libc.so.6", RTLD_NOW);
+	int (*find_open)(const char *, int, ...) = dlsym(libc, "open");
+	int (*find_open64)(const char *, int, ...) = dlsym(RTLD_DEFAULT, "open64");
+	int (*find_ioctl)(int, unsigned long, ...) = dlsym(libc, "ioctl");
+	int (*find_close)(int) = dlsym(libc, "close");
+	int fd = find_open("/dev/kvm", O_RDWR);
+
+	CHECK(find_ioctl(fd, KVM_GET_API_VERSION, 0) == 12 && !find_close(fd));
+	CHECK(is_kvm(find_open64("/dev/kvm", O_RDWR)));
+	CHECK(dlsym(libc, "getpid") && !dlsym(libc, "kvm_there_is_none"));
+	CHECK(dlerror());
+	/* What the next library would be is the caller's affair. */
+	CHECK(dlsym(RTLD_NEXT, "strlen") && !dlsym(RTLD_NEXT, "main"));
+	dlclose(libc);
+}
+
 /* Objects live as long as a descriptor or a mapping does, however they are closed; others' fds are not touched. */
 static void test_descriptors(void)
 {
@@ -371,6 +391,7 @@ int main(void)
 	test_links();
 	test_proc_names();
 	test_syscall();
+	test_lookup();
 	test_descriptors();
 	test_closes_all();
 	test_children();
