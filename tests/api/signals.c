@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -120,6 +121,75 @@ TEST(signal_mask_polls_while_running)
 	alarm(1);
 	FAILS(ioctl(m.vcpu, KVM_RUN, 0), EINTR);
 	CHECK_EQ(handled, 0);
+}
+
+/* A kick that no handler takes, but sigwait() or a signalfd after it has ended the run. */
+static struct machine waiting;
+static _Atomic unsigned rounds;
+
+static void *run_and_wait(void *arg)
+{
+	struct signalfd_siginfo info = { 0 };
+	sigset_t usr1, none;
+	int sig = 0, fd;
+
+	sigemptyset(&none);
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	CHECK(!pthread_sigmask(SIG_BLOCK, &usr1, NULL));
+	OK(set_mask(waiting.vcpu, &none));
+	fd = (int)OK(signalfd(-1, &usr1, SFD_CLOEXEC));
+	for (unsigned n = 0; n < 2; n++) {
+		rounds = n + 1;
+		FAILS(ioctl(waiting.vcpu, KVM_RUN, 0), EINTR);
+		if (n)
+			CHECK(!sigwait(&usr1, &sig) && sig == SIGUSR1);
+		else
+			CHECK(read(fd, &info, sizeof(info)) == sizeof(info) && info.ssi_signo == SIGUSR1);
+	}
+	return arg;
+}
+
+TEST(signals_that_are_waited_for)
+{
+	struct timespec some_ms = { 0, 20000000 };
+	pthread_t t;
+
+	spin(&waiting);
+	CHECK(!pthread_create(&t, NULL, run_and_wait, NULL));
+	for (unsigned n = 0; n < 2; n++) {
+		while (rounds != n + 1)
+			nanosleep(&some_ms, NULL);
+		nanosleep(&some_ms, NULL);
+		pthread_kill(t, SIGUSR1);
+	}
+	CHECK(!pthread_join(t, NULL));
+}
+
+/* The handler gets its own stack. */
+static char stack[65536];
+static volatile sig_atomic_t on_own_stack;
+
+static void handler_on_stack(int sig)
+{
+	char here;
+
+	(void)sig;
+	on_own_stack = &here >= stack && &here < stack + sizeof(stack);
+}
+
+TEST(alternate_stack)
+{
+	struct sigaction sa = { .sa_handler = handler_on_stack, .sa_flags = SA_ONSTACK };
+	stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	struct machine m;
+
+	spin(&m);
+	OK(sigaltstack(&ss, NULL));
+	OK(sigaction(SIGALRM, &sa, NULL));
+	alarm(1);
+	FAILS(ioctl(m.vcpu, KVM_RUN, 0), EINTR);
+	CHECK(on_own_stack);
 }
 
 TEST(signal_mask_blocks_inside)
