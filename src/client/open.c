@@ -14,16 +14,21 @@
 /*
  * The first open is where we begin to be there at all: until then a program that we were preloaded into is left alone.
  */
+static bool opened;
+
 static void first_open(void)
 {
-	static bool done;
-
-	if (__atomic_exchange_n(&done, true, __ATOMIC_ACQ_REL))
+	if (__atomic_exchange_n(&opened, true, __ATOMIC_ACQ_REL))
 		return;
 	os_log_open(getenv("UKVM_LOG"));
 	client_stats_open();
 	kvm_signal_wrapped();
 	kvm_fds_announced();
+}
+
+bool kvm_was_opened(void)
+{
+	return __atomic_load_n(&opened, __ATOMIC_ACQUIRE);
 }
 
 static void log_open(int ret)

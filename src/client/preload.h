@@ -9,6 +9,7 @@
  *	fd.c      dup(), close(), mmap(): which fds may be ours, and when to look for objects that nobody refers to
  *	file.c    read(), write(), ftruncate(): what cannot be done with our fds
  *	signal.c  sigaction() and its relatives
+ *	cancel.c  pthread_cancel()
  *	dlsym.c   dlsym() of libc's functions
  *	syscall.c syscall(), for those of these functions that clients call by number
  *	quirk.c   what a client's own bugs need
@@ -20,6 +21,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +78,17 @@ bool is_kvm_node(const struct stat *st);
 
 /* A new fd for our /dev/kvm; open()'s flags. -1 and errno. */
 int open_kvm(int flags);
+
+/* Has there been an open of /dev/kvm? */
+bool kvm_was_opened(void);
+
+/* The kernel's struct sigaction; its sets are 8 bytes. */
+struct kernel_action {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	u64 mask;
+};
 
 /* ---- fd.c ---- */
 /* May be ours: false is certain. */

@@ -13,14 +13,6 @@
 
 long syscall_by_function(long nr, long a, long b, long c, long d, long e, long f);
 
-/* The kernel's struct sigaction; its sets are 8 bytes. */
-struct kernel_action {
-	void (*handler)(int);
-	unsigned long flags;
-	void (*restorer)(void);
-	u64 mask;
-};
-
 static int rt_sigaction(int sig, const struct kernel_action *new, struct kernel_action *old, size_t size)
 {
 	struct sigaction act = { 0 }, was;

@@ -43,7 +43,7 @@ static struct io_log *io_log_of_insn(struct cpu *c)
 	if (io->rip != c->gpr[R_RIP])
 		io_log_clear(c);
 	io->rip = c->gpr[R_RIP];
-	/* An unanswered entry is one that the client never came back for, or that its register changes made obsolete. */
+	/* One that is unanswered: the client never came back for it, or its register changes made it obsolete. */
 	if (io->n && !io->acc[io->n - 1].answered)
 		io->n--;
 	if (io->cursor > io->n)

@@ -166,6 +166,41 @@ TEST(signals_that_are_waited_for)
 	CHECK(!pthread_join(t, NULL));
 }
 
+/* An asynchronous cancellation ends the run, and then the thread. */
+static void *run_until_cancelled(void *arg)
+{
+	CHECK(!pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL));
+	rounds = 1;
+	ioctl(waiting.vcpu, KVM_RUN, 0);
+	for (;;)
+		pause();
+	return arg;
+}
+
+TEST(cancelled_thread)
+{
+	struct timespec some_ms = { 0, 20000000 };
+	struct kvm_regs r;
+	pthread_t t;
+	void *ret;
+
+	for (unsigned n = 0; n < 2; n++) {
+		spin(&waiting);
+		rounds = 0;
+		CHECK(!pthread_create(&t, NULL, run_until_cancelled, NULL));
+		while (!rounds)
+			nanosleep(&some_ms, NULL);
+		nanosleep(&some_ms, NULL);
+		CHECK(!pthread_cancel(t));
+		CHECK(!pthread_join(t, &ret));
+		CHECK(ret == PTHREAD_CANCELED);
+		OK(ioctl(waiting.vcpu, KVM_GET_REGS, &r));
+		CHECK_EQ(r.rip, 0x1000);
+		waiting.mem[0x1000] = 0xf4;
+		run_until(&waiting, KVM_EXIT_HLT);
+	}
+}
+
 /* The handler gets its own stack. */
 static char stack[65536];
 static volatile sig_atomic_t on_own_stack;
