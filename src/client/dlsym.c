@@ -50,6 +50,9 @@ __attribute__((used)) void *dlsym_in_library(void *library, const char *name)
 	found = next_dlsym(library, name);
 	if (!found || !same_library(found, (void *)gnu_get_libc_version) || !self())
 		return found;
+	/* The next library, which looks for what its own function of that name has to call. */
+	if (same_library(next_dlsym(RTLD_NEXT, name), __builtin_return_address(0)))
+		return found;
 	ours = next_dlsym(self(), name);
 	return ours && same_library(ours, (void *)self) ? ours : found;
 }

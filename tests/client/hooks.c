@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* A library that is preloaded as well and makes its calls by number, as tcmalloc does for mmap(). */
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -26,6 +27,14 @@ EXPORT int close(int fd)
 EXPORT int dup(int fd)
 {
 	return (int)syscall(SYS_dup, fd);
+}
+
+/* Or finds the function that it has to call in libc itself. */
+EXPORT int dup2(int from, int to)
+{
+	int (*libcs)(int, int) = (int (*)(int, int))dlsym(dlopen("libc.so.6", RTLD_NOW), "dup2");
+
+	return libcs(from, to);
 }
 
 EXPORT int open(const char *path, int flags, ...)
