@@ -77,7 +77,7 @@ lint: setup-lint
 	@scripts/lint $(SOURCES)
 	@shellcheck -S warning $(SCRIPTS)
 	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --suppressions-list=.cppcheck \
-		--std=c11 -D__x86_64__ -Isrc -Iinclude src/*/*.c
+		--std=c11 -j2 -D__x86_64__ -Isrc -Iinclude src/*/*.c
 
 clean:
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz

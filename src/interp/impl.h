@@ -84,8 +84,8 @@ enum mem_use { USE_LOAD, USE_STORE, USE_UPDATE };
 	STAMP_MEM_WORDS(name, form, use, tmpl, ##__VA_ARGS__)
 
 /*
- * Rows of an impl's table: all sizes; 16 to 64 bits; 32 and 64 bits. RUN rows are those of STAMP_REG(), SEG rows those of
- * STAMP_MEM(), which have the twins.
+ * Rows of an impl's table: all sizes; 16 to 64 bits; 32 and 64 bits. RUN rows are those of STAMP_REG(), SEG rows those
+ * of STAMP_MEM(), which have the twins.
  */
 #define ROW(name, form)												       \
 	[FORM_##form] = { { name##_##form##_8 }, { name##_##form##_16 }, { name##_##form##_32 },		       \

@@ -25,7 +25,7 @@ enum obj_class { OBJ_NONE, OBJ_SYSTEM, OBJ_VM, OBJ_VCPU, OBJ_DEVICE };
 struct obj {
 	enum obj_class class;
 	bool closed;       /* [table] no fd and no mapping of it is left */
-	int fd;            /* [table] our own file of the memfd; never given to the client. A VM's: also under vm->lock */
+	int fd;            /* [table], a VM's also [lock]: our own file of the memfd; never given to the client */
 	u64 dev, ino;
 	struct obj *next;  /* in the process-wide table */
 	struct obj *limbo; /* [table] taken out of it, and not freed yet */

@@ -7,6 +7,12 @@
 
 #define EXIT_SKIP 77
 
+#if defined(__SANITIZE_ADDRESS__) || defined(THREAD_SANITIZER)
+#define SLOWER 10
+#else
+#define SLOWER 1
+#endif
+
 static struct test *tests, **last = &tests;
 
 void test_register(struct test *t)
@@ -46,7 +52,7 @@ static int wait_for(pid_t pid, const struct test *t)
 {
 	int status;
 
-	for (unsigned ms = 0; ms < t->seconds * 1000; ms += 5) {
+	for (unsigned ms = 0; ms < t->seconds * 1000 * SLOWER; ms += 5) {
 		if (waitpid(pid, &status, WNOHANG) == pid) {
 			if (WIFSIGNALED(status))
 				fprintf(stderr, "    killed by signal %d\n", WTERMSIG(status));
@@ -54,7 +60,7 @@ static int wait_for(pid_t pid, const struct test *t)
 		}
 		usleep(5000);
 	}
-	fprintf(stderr, "    no end after %u seconds\n", t->seconds);
+	fprintf(stderr, "    no end after %u seconds\n", t->seconds * SLOWER);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	return 1;

@@ -209,6 +209,10 @@ int main(void)
 {
 	int fd = open("/dev/kvm", O_RDWR); /* from here on the wrappers are awake; fails without ukvm, and no matter */
 
+#ifdef THREAD_SANITIZER /* with it not even the program alone finds libc's behaviour: infos are lost, a fault hangs */
+	puts("skipped: ThreadSanitizer delivers signals in its own way");
+	return 77;
+#endif
 	test_sigaction(SIGUSR1);
 	test_sigaction(SIGRTMIN + 3);
 	test_older();

@@ -596,10 +596,12 @@ static void compare_memory(struct pair *p, const u8 *start)
 
 	for (unsigned page = 0; page < GUEST_PAGES; page++) {
 		u64 off = page_offset(&p->a, page);
-		const u8 *x = p->a.g->mem + off, *y = p->b.g->mem + off;
+		const u8 *x, *y;
 
 		if (off == ~0ull)
 			continue;
+		x = p->a.g->mem + off;
+		y = p->b.g->mem + off;
 		for (unsigned n = 0; memcmp(x, y, PAGE_SIZE) && n < PAGE_SIZE; n++)
 			if (x[n] != y[n])
 				fprintf(stderr, "%x: %02x %02x\n", (page << PAGE_SHIFT) + n, x[n], y[n]);

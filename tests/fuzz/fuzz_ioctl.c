@@ -321,8 +321,8 @@ static void keep(struct client *c, int fd, enum class class)
 			continue;
 		w->class[n] = class;
 		/*
-		 * A kvm_run outlives its descriptor, here until the place is taken again: it is not the new vCPU's. With
-		 * threads the other one may be in it, and what a run left there is not looked at.
+		 * A kvm_run outlives its descriptor, here until the place is taken again: it is not the new vCPU's.
+		 * With threads the other one may be in it, and what a run left there is not looked at.
 		 */
 		if (w->slot[n].run && !w->threads) {
 			munmap(w->slot[n].run, w->run_size);

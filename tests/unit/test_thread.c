@@ -384,8 +384,12 @@ static void statistics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(random_code_64), cmocka_unit_test(random_code_32), cmocka_unit_test(fault_in_the_middle), cmocka_unit_test(alignment_check),
-		cmocka_unit_test(mxcsr_flags), cmocka_unit_test(statistics),
+		cmocka_unit_test(random_code_64),
+		cmocka_unit_test(random_code_32),
+		cmocka_unit_test(fault_in_the_middle),
+		cmocka_unit_test(alignment_check),
+		cmocka_unit_test(mxcsr_flags),
+		cmocka_unit_test(statistics),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
