@@ -176,12 +176,8 @@ int data_desc_load(struct cpu *c, u16 sel, unsigned cpl, u8 vector, struct desc 
 void seg_set_null(struct seg *s, u16 sel, unsigned dpl);
 /* What a selector means in real and virtual-8086 mode. */
 void seg_set_real(struct seg *s, bool vm86, bool code, u16 sel);
-/*
- * The m16:16, m16:32 or m16:64 operand of an instruction, and the operand size: AMD's CPUs have no m16:64 (APM vol. 3,
- * JMP far), REX.W means nothing to them there.
- */
-unsigned far_pointer_size(const struct cpu *c, const struct insn *i);
-int far_pointer_read(struct cpu *c, const struct insn *i, u16 *sel, u64 *off);
+/* The m16:16, m16:32 or m16:64 operand of an instruction; *size is the operand size (SZ_*) that it stands for. */
+int far_pointer_read(struct cpu *c, const struct insn *i, u16 *sel, u64 *off, unsigned *size);
 /* LDTR from a selector: violations are vector(sel), not present is vector_np(sel). */
 int ldt_load(struct cpu *c, u16 sel, u8 vector, u8 vector_np);
 

@@ -616,21 +616,23 @@ const struct impl impl_jmp_far_ptr = { .any = jmp_far_ptr };
 
 static int call_far_m(struct cpu *c, const struct insn *i)
 {
+	unsigned size;
 	u64 off;
 	u16 sel;
-	int st = far_pointer_read(c, i, &sel, &off);
+	int st = far_pointer_read(c, i, &sel, &off, &size);
 
-	return st ? st : far_call(c, sel, off, far_pointer_size(c, i));
+	return st ? st : far_call(c, sel, off, size);
 }
 const struct impl impl_call_far_m = { .any = call_far_m };
 
 static int jmp_far_m(struct cpu *c, const struct insn *i)
 {
+	unsigned size;
 	u64 off;
 	u16 sel;
-	int st = far_pointer_read(c, i, &sel, &off);
+	int st = far_pointer_read(c, i, &sel, &off, &size);
 
-	return st ? st : far_jump(c, sel, off, far_pointer_size(c, i));
+	return st ? st : far_jump(c, sel, off, size);
 }
 const struct impl impl_jmp_far_m = { .any = jmp_far_m };
 

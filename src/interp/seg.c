@@ -276,33 +276,39 @@ static int pop_sreg(struct cpu *c, const struct insn *i)
 }
 const struct impl impl_pop_sreg = { .any = pop_sreg };
 
-unsigned far_pointer_size(const struct cpu *c, const struct insn *i)
-{
-	return i->size == SZ_64 && cpu_has(c, FEAT_AMD) ? SZ_32 : i->size;
-}
-
-int far_pointer_read(struct cpu *c, const struct insn *i, u16 *sel, u64 *off)
+/*
+ * AMD's CPUs have no m16:64 (APM vol. 3, JMP far): REX.W means nothing to them there. But a pointer in a device is one
+ * that the kernel's KVM reads instead of them, and it knows REX.W on every CPU.
+ */
+int far_pointer_read(struct cpu *c, const struct insn *i, u16 *sel, u64 *off, unsigned *size)
 {
 	static const u64 mask[] = { [SZ_16] = 0xffff, [SZ_32] = 0xffffffff, [SZ_64] = ~0ull };
-	unsigned size = size_bytes(far_pointer_size(c, i));
+	bool narrow = i->size == SZ_64 && cpu_has(c, FEAT_AMD);
+	u32 devices = c->io.cursor;
 	u64 ea = insn_ea(c, i);
 	int st;
 
 	*off = 0;
-	st = mem_read(c, i->seg, ea, off, size);
-	return st ? st : mem_read(c, i->seg, (ea + size) & mask[i->asize], sel, 2);
+	*size = narrow ? SZ_32 : i->size;
+	st = mem_read(c, i->seg, ea, off, size_bytes(*size));
+	if (!st && narrow && c->io.cursor != devices) {
+		*size = SZ_64;
+		st = mem_read(c, i->seg, (ea + 4) & mask[i->asize], (u8 *)off + 4, 4);
+	}
+	return st ? st : mem_read(c, i->seg, (ea + size_bytes(*size)) & mask[i->asize], sel, 2);
 }
 
 static int load_far_pointer(struct cpu *c, const struct insn *i, unsigned s)
 {
+	unsigned size;
 	u64 off;
 	u16 sel;
-	int st = far_pointer_read(c, i, &sel, &off);
+	int st = far_pointer_read(c, i, &sel, &off, &size);
 
 	if (!st)
 		st = seg_load(c, s, sel);
 	if (!st)
-		reg_write(c, i->dst, far_pointer_size(c, i), off);
+		reg_write(c, i->dst, size, off);
 	return st;
 }
 

@@ -237,6 +237,8 @@ static void rex_w_far_pointers_are_intels(void **state)
 	static const u8 pointer[10] = { 0x44, 0x33, 0x22, 0x11, 0x2b, 0, 0, 0, 0x2b, 0 };
 	struct flat *f = user_new();
 	struct cpu *c = &f->cpu;
+	struct io_access *a;
+	int st;
 
 	(void)state;
 	*(u64 *)(f->mem + GDT + 0x28) = 0x00cff3000000ffff;
@@ -248,6 +250,15 @@ static void rex_w_far_pointers_are_intels(void **state)
 	set_vendor(c, FEAT_AMD);
 	assert_int_equal(EXEC(f, 0x48, 0x0f, 0xb5, 0x03), ST_OK);
 	assert_int_equal(c->gpr[RAX], 0x11223344);
+	/* From a device the kernel's KVM reads it, the same way for both. */
+	c->gpr[RBX] = MEM;
+	while ((st = EXEC(f, 0x48, 0x0f, 0xb5, 0x03)) == ST_EXIT) {
+		a = &c->io.acc[c->io.n - 1];
+		memcpy(&a->data, pointer + (a->gpa - MEM), a->len);
+		a->answered = true;
+	}
+	assert_int_equal(st, ST_OK);
+	assert_true(c->gpr[RAX] == 0x2b11223344);
 	flat_free(f);
 }
 
