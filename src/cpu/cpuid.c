@@ -441,10 +441,10 @@ static u8 physical_bits(const struct cpu *c)
 	return n < 32 ? DEFAULT_PHYS_BITS : n > MAX_PHYS_BITS ? MAX_PHYS_BITS : (u8)n;
 }
 
-/* Intel's CPUs have no INVPCID without PCIDs, and the kernel's KVM takes it away then. */
+/* No CPU has INVPCID without PCIDs, and the kernel's KVM takes it away then from a guest on Intel's. */
 static bool invpcid_alone(const struct cpu *c)
 {
-	return cpu_has(c, FEAT_INTEL) && !cpu_has(c, FEAT_PCID);
+	return !cpu_has(c, FEAT_PCID);
 }
 
 void cpuid_changed(struct cpu *c)

@@ -497,7 +497,7 @@ static void invpcid_without_pcid(void **state)
 		u32 pcid;
 		bool invpcid;
 	} rows[] = {
-		{ "GenuineIntel", BIT(17), true }, { "GenuineIntel", 0, false }, { "AuthenticAMD", 0, true },
+		{ "GenuineIntel", BIT(17), true }, { "GenuineIntel", 0, false }, { "AuthenticAMD", 0, false },
 	};
 	struct test t = begin(LONG, 0);
 	struct cpu *c = t.c;
