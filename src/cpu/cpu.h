@@ -359,7 +359,7 @@ struct cpu {
 		u8 hits;                       /* data and port breakpoints that were hit and not yet reported */
 		u64 start;                     /* RIP when the instruction that executes began */
 	} bp;
-	struct {                       /* a read-modify-write on two pages that are apart in host memory (mem/access.c) */
+	struct {                       /* a read-modify-write on two pages that are apart on the host (mem/access.c) */
 		bool held;             /* there is one: this vCPU holds memmap::split */
 		bool written;          /* the first page's part is written already, with `put` */
 		u8 n;                  /* bytes in the first page */

@@ -168,7 +168,7 @@ INLINE int cbw(struct cpu *c, const struct insn *i, unsigned size)
 INLINE int cwd(struct cpu *c, const struct insn *i, unsigned size)
 {
 	(void)i;
-	reg_write(c, RDX * 8, size, (u64)(sign_extend(c->gpr[RAX], size) >> 63));
+	reg_write(c, RDX * 8, size, sign_extend(c->gpr[RAX], size) < 0 ? ~0ull : 0);
 	return ST_OK;
 }
 

@@ -196,7 +196,7 @@ void seg_drop_unreachable(struct cpu *c)
 
 		if (s->attr & ATTR_UNUSABLE ? !s->sel : reachable(c, s))
 			continue;
-		/* A null selector with an RPL becomes 0 as well, and bases stay, as 64-bit code finds with FS and GS. */
+		/* A null selector with an RPL becomes 0 too, and bases stay, as 64-bit code finds with FS and GS. */
 		seg_set_null(s, 0, 0);
 		s->base = base;
 		cpu_update_seg(c, data[n]);

@@ -29,7 +29,7 @@ INLINE void pslldq_imm(union vec *d, const union vec *s, unsigned imm)
 {
 	unsigned n = imm & 0xff;
 
-	d->v = n > 15 ? (v128){ 0 } : bytes_of((v128){ 0 }, s->v, 16 - n);
+	d->v = bytes_of((v128){ 0 }, s->v, n > 16 ? 0 : 16 - n);
 }
 
 INLINE void palignr_imm(union vec *d, const union vec *s, unsigned imm)

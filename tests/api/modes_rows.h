@@ -2,7 +2,8 @@
 /*
  * How the rows of modes_faults.S and modes_system.S are written.
  *
- *	row	vector, "name", [error=], [ip=], [cs=], [sp=], [cr2=], [dr6=], [eax=], [cr0=], [cr4=], [flags=], [need=], [rf=]
+ *	row	vector, "name", [error=], [ip=], [cs=], [sp=], [cr2=], [dr6=], [eax=], [cr0=], [cr4=], [flags=],
+ *		[need=], [rf=]
  *
  * vector: a vector, or NONE (HLT at the mark), CALLED (the target of a gate), SHUTDOWN.
  * error:  the error code; left out: there is none.

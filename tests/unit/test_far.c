@@ -419,7 +419,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(transferring), cmocka_unit_test(parameters),          cmocka_unit_test(returning),
 		cmocka_unit_test(limited_iret), cmocka_unit_test(nested_in_long_mode), cmocka_unit_test(vm86_iret),
-		cmocka_unit_test(release),      cmocka_unit_test(instructions),        cmocka_unit_test(unreachable_segments),
+		cmocka_unit_test(release),
+		cmocka_unit_test(instructions),
+		cmocka_unit_test(unreachable_segments),
 		cmocka_unit_test(smap_and_stacks),
 	};
 
