@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import zlib
 
 from vm import SKIP, TOP, Silence, run
 
@@ -111,6 +112,30 @@ def test_ovmf_memtest(args):
         memtest(vm, args, r"#[4-9] +\[")
 
 
+def test_u_boot(args):
+    """U-Boot instead of a BIOS: from the reset vector to its prompt, as a 32-bit and as a 64-bit program."""
+    for bits in "32", "64":
+        with args.vm(["-m", "256", "-bios", f"{args.others}/u-boot-{bits}.rom"]) as vm:
+            vm.wait(r"U-Boot 20\d\d", args.timeout)
+            vm.wait(r"^=> ", args.timeout)
+            vm.send("md.b fffffff0 10; crc32 fffe0000 20000; echo sum=${undefined}$filesize.\r")
+            vm.wait(r"^fffffff0: ", args.timeout)
+            vm.wait(r"crc32 for fffe0000 \.\.\. ffffffff ==> ([0-9a-f]{8})$", args.timeout)
+            with open(f"{args.others}/u-boot-{bits}.rom", "rb") as f:
+                crc = f"{zlib.crc32(f.read()[-0x20000:]):08x}"
+            if f"==> {crc}" not in vm.seen:
+                raise Silence(f"the ROM's sum is not {crc}")
+
+
+def test_grub_rescue(args):
+    """SeaBIOS boots a CD; iPXE as a Linux kernel."""
+    with args.vm(["-m", "64", "-vga", "std", "-cdrom", f"{args.others}/grub.iso"]) as vm:
+        vm.wait_screen("GNU GRUB  version 2", args.timeout)
+        vm.wait_screen("Memtest86+", args.timeout)
+    with args.vm(["-m", "64", "-vga", "std", "-kernel", f"{args.others}/ipxe.lkrn"]) as vm:
+        vm.wait_screen("Press Ctrl-B for the iPXE command line", args.timeout)
+
+
 def test_memtest_pass(args):
     """A full pass of Memtest86+."""
     for arch, cpus in ("x64", "1"), ("x64", "2"), ("ia32", "2"):
@@ -132,9 +157,11 @@ def main():
     args.guests = args.guests or os.path.join(TOP, "build", "guest")
     args.guest = os.path.join(args.guests, "amd64")
     args.files = os.path.join(args.guests, "firmware")
-    if not os.path.exists(f"{args.files}/done") or not os.path.exists(f"{args.guest}/vmlinuz"):
-        print(f"guest: nothing in {args.files} (tests/guest/fetch firmware {args.guests} gets it)")
-        sys.exit(SKIP)
+    args.others = os.path.join(args.guests, "others")
+    for what in ["firmware"] + ["others"] * bool({"u-boot", "grub-rescue"} & set(args.test)):
+        if not os.path.exists(f"{args.guests}/{what}/done") or not os.path.exists(f"{args.guest}/vmlinuz"):
+            print(f"guest: nothing in {args.guests}/{what} (tests/guest/fetch {what} {args.guests} gets it)")
+            sys.exit(SKIP)
     sys.exit(run(args, tests))
 
 

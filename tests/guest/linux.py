@@ -15,10 +15,10 @@ from vm import SKIP, TOP, Silence, run
 PROMPT = r"^guest# "
 
 # What a kernel says when something is wrong ...
-COMPLAINT = re.compile(r"WARNING|BUG\b|\bOops|\bstall|soft lockup|hung task|Call Trace|unchecked MSR|unhandled|segfault|"
-                       r"trap |general protection|invalid opcode|divide error|double fault|clocksource.*unstable|"
-                       r"TSC.*(unstable|warp)|mismatch|inconsisten|not synchroni[sz]ed|tests? failed|alg: .*fail|"
-                       r"FW.BUG|Firmware Bug|x86/fpu: .*(dis|mis)|rejected|skewed", re.I)
+COMPLAINT = re.compile(r"WARNING|BUG\b|\bOops|\bstall|soft lockup|hung task|Call Trace|unchecked MSR|unhandled|"
+                       r"segfault|trap |general protection|invalid opcode|divide error|double fault|"
+                       r"clocksource.*unstable|TSC.*(unstable|warp)|mismatch|inconsisten|not synchroni[sz]ed|"
+                       r"tests? failed|alg: .*fail|FW.BUG|Firmware Bug|x86/fpu: .*(dis|mis)|rejected|skewed", re.I)
 # ... and what it says of the machine or of its options, under TCG as well.
 HARMLESS = re.compile(r"not a bug|Spectre|RETBleed|SRBDS|MDS|ACPI|Kernel command line|Command line|TSCs unsynchronized|"
                       r"Test failure (return|store)")
@@ -61,12 +61,18 @@ BOOTS = {
     "hpet": ("amd64", "qemu64", 1, 256, "clocksource=hpet no-kvmclock", []),
     "microvm": ("amd64", "host", 1, 256, "", ["-machine", "microvm"]),
     "i386-pae": ("i386", "host", 2, 256, "", ["-machine", "q35"]),
+    "isapc": ("i386", "qemu32", 1, 128, "noapic nolapic", ["-machine", "isapc"]),
+    "rt": ("amd64", "host", 2, 256, "", []),
 }
+
+# Where in the guests' directory the kernel is, if it is not the demo's for the architecture.
+KERNELS = {"modules": "modules", "full": "full", "selftests": "selftests", "selftests-32": "selftests-32",
+           "i386-pae": "others/pae", "rt": "others/rt"}
 
 
 def boot(args, name, arch, cpu, smp, memory, append, options):
     machine = options[options.index("-machine") + 1] if "-machine" in options else "pc"
-    kernel = f"{args.guests}/{name if name in ('modules', 'full', 'selftests', 'selftests-32') else arch}"
+    kernel = f"{args.guests}/{KERNELS.get(name, arch)}"
     vm = args.vm(["-cpu", cpu, "-smp", str(smp), "-m", str(memory), "-kernel", f"{kernel}/vmlinuz",
                   "-initrd", f"{kernel}/initrd.gz", "-append", f"console=ttyS0 {append}".strip()], machine=machine)
     vm.wait(PROMPT, args.timeout)
@@ -110,7 +116,7 @@ def model(args, cpu, arch, smp=1, memory=256, append="", options=(), name=""):
         if cpus != (1 if re.search(r"nosmp|nolapic", append) else smp):
             raise Silence(f"{cpus} CPUs instead of {smp}")
         clean(vm, args)
-        if "poweroff" not in append and "microvm" not in options and "acpi=off" not in append:
+        if "poweroff" not in append and not {"microvm", "isapc"} & set(options) and "acpi=off" not in append:
             off(vm, args)
 
 
@@ -209,6 +215,52 @@ def test_selftests_32(args):
     selftests(args, "i386", "selftests-32")
 
 
+def count(seen):
+    """The number that grep -c gave; the terminal may have wrapped the command before it."""
+    return int(re.search(r"^(\d+)$", seen, re.M)[1])
+
+
+def test_tracing(args):
+    """Functions, probes and events are traced: the kernel patches its code while another CPU runs it."""
+    with boot(args, "full", "amd64", "host", 2, 512, "", []) as vm:
+        ask(vm, "mount -t tracefs t /sys/kernel/tracing; cd /sys/kernel/tracing", args)
+        ask(vm, "(while :; do echo; ls /; done >/dev/null) & "
+            "echo 'vfs_* ksys_* *sched* *sys_*' >set_ftrace_filter", args)
+        for tracer in "function", "function_graph":
+            seen = ask(vm, f"echo {tracer} >current_tracer; sleep 2; echo 0 >tracing_on; grep -c vfs_ trace; "
+                       "echo nop >current_tracer; echo 1 >tracing_on", args)
+            if count(seen) < 100:
+                raise Silence(f"{tracer}: {seen}")
+        ask(vm, "echo 'p:in do_sys_openat2 name=+0($arg2):ustring' >kprobe_events; "
+            "echo 'r:out do_sys_openat2 r=$retval' >>kprobe_events; echo 1 >events/kprobes/enable", args)
+        seen = ask(vm, "cat /proc/self/stat >/dev/null; sleep 1; echo 0 >events/kprobes/enable; "
+                   "grep -m1 /proc/self/stat trace; grep -m1 'out:.* r=0x3' trace", args)
+        if not re.search(r' in: .* name="/proc/self/stat"', seen) or " out: " not in seen:
+            raise Silence(f"kprobes: {seen}")
+        ask(vm, "echo >kprobe_events; echo >trace; echo 1 >events/enable; sleep 2; "
+            "echo 0 >tracing_on; echo 0 >events/enable", args)
+        seen = ask(vm, "grep -cE 'sched_switch|sys_enter' trace", args)
+        if count(seen) < 10:
+            raise Silence(f"events: {seen}")
+        clean(vm, args)
+        off(vm, args)
+
+
+def test_xen(args):
+    """Xen, a Multiboot kernel, and Linux as its domain 0: in ring 3, with page tables that Xen looks after."""
+    modules = f"{args.guests}/full/vmlinuz console=hvc0,{args.guests}/amd64/initrd.gz"
+    with args.vm(["-cpu", "host", "-smp", "2", "-m", "384", "-kernel", f"{args.guests}/others/xen", "-initrd", modules,
+                  "-append", "com1=115200,8n1 console=com1 dom0_mem=256M"]) as vm:
+        vm.wait(r"Xen version 4\.17", args.timeout)
+        vm.wait(r"Dom0 has maximum 2 VCPUs", args.timeout)
+        vm.wait(PROMPT, args.timeout)
+        seen = ask(vm, "cat /sys/hypervisor/type; grep -c ^processor /proc/cpuinfo", args)
+        if not re.search(r"^xen\n2$", seen, re.M):
+            raise Silence(f"the guest is {seen}")
+        clean(vm, args)
+        off(vm, args)
+
+
 def main():
     tests = {name[5:].replace("_", "-"): f for name, f in globals().items() if name.startswith("test_")}
     for name, (arch, cpu, smp, memory, append, options) in BOOTS.items():
@@ -223,9 +275,10 @@ def main():
     args = p.parse_args()
     args.guests = args.guests or os.path.join(TOP, "build", "guest")
     kernels = {"crypto": "modules", "crypto-westmere": "modules", "raid": "modules", "library": "full",
-               "selftests": "selftests", "selftests-32": "selftests-32",
+               "tracing": "full", "xen": "full others/rt", "selftests": "selftests", "selftests-32": "selftests-32",
                "models-32": "i386", "models-64": "amd64"}
-    for path in {f"{args.guests}/{BOOTS[t][0] if t in BOOTS else kernels[t]}" for t in args.test}:
+    kernels.update({name: KERNELS.get(name, arch) for name, (arch, *_) in BOOTS.items()})
+    for path in {f"{args.guests}/{kernel}" for t in args.test for kernel in kernels[t].split()}:
         if not os.path.exists(f"{path}/vmlinuz") or not os.path.exists(f"{path}/initrd.gz"):
             print(f"guest: nothing in {path} (demo/fetch or tests/guest/fetch gets it)")
             sys.exit(SKIP)
