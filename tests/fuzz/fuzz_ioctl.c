@@ -44,7 +44,7 @@ static const struct {
 
 /* The documented errnos (docs/api.md), and those of a descriptor that is none of ours or gone. */
 static const int errnos[] = { EINVAL, EFAULT, EBADF, ENOTTY, EEXIST, ENOENT, E2BIG,  ENOMEM, EINTR,
-			      EAGAIN, ENXIO,  EBUSY, EMFILE, ENOSPC, EPERM,  EACCES, EIO };
+			      EAGAIN, ENXIO,  EBUSY, EMFILE, ENOSPC, EPERM,  EACCES, EIO,    EOPNOTSUPP };
 
 /* What all threads of one input share: the kernel says which descriptors still exist. */
 struct world {
