@@ -30,6 +30,7 @@
 #define KERNEL 0xffff900040000000u
 #define KERNEL_CS 0x10
 #define TSS_SEL 0x40
+#define CPU_NUMBER_SEL 0x78
 #define STACK_TOP (KERNEL + GPA_STACK + 0x1000)
 
 #define PTE_P 1u
@@ -223,10 +224,20 @@ static void load_narrow_segments(struct cpu *c, const struct test_case *t)
 		}
 }
 
+/* Linux has the CPU's number as the limit of this segment, for LSL to ask: the thread may run on another one now. */
+static void put_cpu_number(u8 *mem)
+{
+	u32 limit, ar = native_lar(CPU_NUMBER_SEL | 3, &limit);
+
+	if (ar)
+		put_desc(mem, CPU_NUMBER_SEL, 0, limit, ar);
+}
+
 static void load_state(struct engine *e, const struct test_case *t)
 {
 	struct cpu *c = &e->f->cpu;
 
+	put_cpu_number(e->f->mem);
 	memcpy(c->gpr, t->in.gpr, sizeof(t->in.gpr));
 	c->gpr[R_RIP] = t->in.rip - t->cs_base;
 	for (unsigned s = SEG_ES; s <= SEG_GS; s++)
