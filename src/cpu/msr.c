@@ -100,7 +100,7 @@ static int write_tsc_adjust(struct cpu *c, u64 *field, u32 n, u64 val, bool host
 		return 0;
 	if (!host) {
 		c->tsc_offset += val - *field;
-		c->clock_due |= CLOCK_SYSTEM;
+		pvclock_want(c, CLOCK_SYSTEM);
 	}
 	*field = val;
 	return 0;
@@ -121,7 +121,7 @@ static int write_wall_clock(struct cpu *c, u64 *field, u32 n, u64 val, bool host
 	(void)n;
 	(void)host;
 	*field = val;
-	c->clock_due |= CLOCK_WALL;
+	pvclock_want(c, CLOCK_WALL);
 	return 0;
 }
 
@@ -130,7 +130,7 @@ static int write_system_time(struct cpu *c, u64 *field, u32 n, u64 val, bool hos
 	(void)n;
 	(void)host;
 	*field = val;
-	c->clock_due |= CLOCK_SYSTEM;
+	pvclock_want(c, CLOCK_SYSTEM);
 	return 0;
 }
 

@@ -18,7 +18,13 @@ void pvclock_update(struct cpu *c, bool stopped);
 /* Has the guest switched kvmclock on? */
 bool pvclock_enabled(const struct cpu *c);
 
-/* kvmclock now, in ns; what KVM_GET_CLOCK returns. To set it: clock_offset, then clock_due |= CLOCK_SYSTEM. */
+/* kvmclock now, in ns; what KVM_GET_CLOCK returns. To set it: clock_offset, then pvclock_want(). */
 u64 pvclock_ns(const struct cpu *c);
+
+/* KVM_SET_CLOCK asks this of all vCPUs, also of one that another ioctl is changing just now. */
+static inline void pvclock_want(struct cpu *c, u8 what)
+{
+	__atomic_fetch_or(&c->clock_due, what, __ATOMIC_RELAXED);
+}
 
 #endif

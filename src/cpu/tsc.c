@@ -120,7 +120,7 @@ u64 host_clock_ns(void)
 void cpu_tsc_set(struct cpu *c, u64 v)
 {
 	c->tsc_offset += v - cpu_tsc_read(c);
-	c->clock_due |= CLOCK_SYSTEM;
+	pvclock_want(c, CLOCK_SYSTEM);
 }
 
 bool tsc_khz_valid(u32 khz)
@@ -146,6 +146,6 @@ int cpu_set_tsc_khz(struct cpu *c, u32 khz)
 	c->tsc_khz = khz;
 	c->tsc_ratio = khz == native ? TSC_RATIO_ONE : (u64)(((unsigned __int128)khz << 48) / native);
 	c->tsc_offset += before - cpu_tsc_at(c, tsc);
-	c->clock_due |= CLOCK_SYSTEM;
+	pvclock_want(c, CLOCK_SYSTEM);
 	return 0;
 }

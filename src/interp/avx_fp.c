@@ -181,6 +181,7 @@ AVX_INLINE int vcvtps2ph_avx(struct cpu *c, const struct insn *i, bool wide)
 	if (avx_begin(c))
 		return ST_FAULT;
 	FP_SWITCH_BY_LENGTH(7, CASES_8(PH_X, 0), CASES_8(PH_Y, 0));
+	/* cppcheck-suppress uninitvar ; the asm statement has written d */
 	st = AVX_LEAVE(c, &e, d, RES_PH, wide);
 	/* A fault of the operand comes before #XM (SDM vol. 3, table 6-2). */
 	if (unlikely(st)) {

@@ -53,7 +53,7 @@ static void clock_changed(struct vm *vm, void *arg)
 		struct cpu *c = &vm->vcpus[n]->cpu;
 
 		c->clock_offset = vm->clock_offset;
-		c->clock_due |= CLOCK_SYSTEM;
+		pvclock_want(c, CLOCK_SYSTEM);
 	}
 }
 
@@ -89,7 +89,7 @@ int vcpu_kvmclock_ctrl(struct vcpu *v, void *arg)
 	if (!pvclock_enabled(&v->cpu))
 		return -EINVAL;
 	v->pvclock_stopped = true;
-	v->cpu.clock_due |= CLOCK_SYSTEM;
+	pvclock_want(&v->cpu, CLOCK_SYSTEM);
 	return 0;
 }
 
@@ -114,7 +114,7 @@ void vcpu_set_tsc(struct vcpu *v, u64 tsc)
 	vm->tsc.khz = c->tsc_khz;
 	vm->tsc.offset = c->tsc_offset;
 out:
-	c->clock_due |= CLOCK_SYSTEM;
+	pvclock_want(c, CLOCK_SYSTEM);
 }
 
 int vcpu_set_tsc_khz(struct vcpu *v, void *arg)
@@ -122,7 +122,7 @@ int vcpu_set_tsc_khz(struct vcpu *v, void *arg)
 	int err = cpu_set_tsc_khz(&v->cpu, (u32)(uintptr_t)arg);
 
 	if (!err)
-		v->cpu.clock_due |= CLOCK_SYSTEM;
+		pvclock_want(&v->cpu, CLOCK_SYSTEM);
 	return err;
 }
 
@@ -161,6 +161,6 @@ int vcpu_set_device_attr(struct vcpu *v, void *arg)
 	if (err)
 		return err;
 	v->cpu.tsc_offset = offset;
-	v->cpu.clock_due |= CLOCK_SYSTEM;
+	pvclock_want(&v->cpu, CLOCK_SYSTEM);
 	return 0;
 }
