@@ -193,6 +193,7 @@ static int attention(struct cpu *c, u32 attn)
 	if (attn & ATTN_IO) {
 		cpu_attn_clear(c, ATTN_IO);
 		io_log_clear(c);
+		return ST_OK;
 	}
 	if (attn & ATTN_KICK) {
 		cpu_attn_clear(c, ATTN_KICK);

@@ -369,7 +369,7 @@ static const struct cpu_host host = { .mmio = on_mmio, .pio = on_pio, .poll = on
 
 static bool is_over(enum exit_reason why)
 {
-	return why == EXIT_SHUTDOWN || why == EXIT_INTERNAL;
+	return why == EXIT_SHUTDOWN || why == EXIT_INTERNAL || why == EXIT_DELIVERY;
 }
 
 /* A block, or an instruction; with all exits that it makes. False: the guest is at its end. */

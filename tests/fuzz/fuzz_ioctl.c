@@ -676,17 +676,20 @@ static bool all_closed(unsigned fds)
 
 static void leaked(unsigned fds)
 {
-	char path[64], to[128];
+	unsigned after = count_lines("/proc/self/fd", true);
+	DIR *d = opendir("/proc/self/fd");
 
-	for (int fd = 0; fd < 64; fd++) {
+	for (struct dirent *e; (e = readdir(d));) {
+		char path[300], to[128];
 		ssize_t n;
 
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		snprintf(path, sizeof(path), "/proc/self/fd/%s", e->d_name);
 		n = readlink(path, to, sizeof(to) - 1);
 		if (n > 0)
-			fprintf(stderr, "%d: %.*s\n", fd, (int)n, to);
+			fprintf(stderr, "%s: %.*s\n", e->d_name, (int)n, to);
 	}
-	fuzz_fail("%u descriptors before, %u after", fds, count_lines("/proc/self/fd", true));
+	closedir(d);
+	fuzz_fail("%u descriptors before, %u after", fds, after);
 }
 
 static void check_leaks(unsigned fds)
