@@ -334,9 +334,13 @@ static void keep(struct client *c, int fd, enum class class)
 		}
 		/* With threads the number may have become another file's: touching its mapping would be SIGBUS. */
 		if (class == VCPU && !w->slot[n].run && !one_in(&c->in, 8) && file_size(fd) >= w->run_size) {
-			void *run = mmap(NULL, w->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+			struct kvm_run *run = mmap(NULL, w->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+			struct kvm_run *no_run = NULL;
 
-			w->slot[n].run = run == MAP_FAILED ? NULL : run;
+			/* The place may have been left and taken again meanwhile, with a mapping. */
+			if (run != MAP_FAILED && !__atomic_compare_exchange_n(&w->slot[n].run, &no_run, run, false,
+									      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+				munmap(run, w->run_size);
 		}
 		return;
 	}
