@@ -271,7 +271,10 @@ static enum obj_class foreign_class(int fd)
 	return starts_with(link, "/memfd:" NAME_SYSTEM " ") ? OBJ_SYSTEM : OBJ_NONE;
 }
 
-/* /dev/kvm works in every process that has it open. Our own file is opened read-only here, which does not count. */
+/*
+ * /dev/kvm works in every process that has it open. Our own file is opened read-only here, which does not count. EAGAIN:
+ * the descriptor is not that file any more.
+ */
 static int adopt_system(int fd, const struct stat *st)
 {
 	struct obj *o = os_alloc(sizeof(*o));
@@ -287,6 +290,10 @@ static int adopt_system(int fd, const struct stat *st)
 		o->fd = fd_reserve(own);
 		os_close(own);
 		own = o->fd;
+	}
+	if (own >= 0 && !same_inode(own, st->st_dev, st->st_ino)) { /* another thread closed fd, and opened something */
+		os_close(own);
+		own = -EAGAIN;
 	}
 	if (own < 0) {
 		os_free(o, sizeof(*o));
@@ -354,6 +361,7 @@ static struct obj *recall(int fd)
 int obj_get(int fd, struct obj **o)
 {
 	u32 forgotten = __atomic_load_n(&table.forgotten, __ATOMIC_SEQ_CST);
+	enum obj_class class;
 	struct stat st;
 	int ret;
 
@@ -362,26 +370,26 @@ int obj_get(int fd, struct obj **o)
 	*o = recall(fd);
 	if (likely(*o != NULL))
 		return 0;
-	ret = os_fstat(fd, &st);
-	if (unlikely(ret))
-		return ret;
-	*o = find(&st);
-	if (likely(*o != NULL)) {
-		remember(fd, *o, forgotten);
-		return 0;
-	}
-	switch (foreign_class(fd)) {
-	case OBJ_SYSTEM:
-		ret = adopt_system(fd, &st);
-		if (ret)
+	for (;;) {
+		ret = os_fstat(fd, &st);
+		if (unlikely(ret))
 			return ret;
 		*o = find(&st);
-		return *o ? 0 : -EBADF;
-	case OBJ_VM:
-	case OBJ_VCPU:
-		return -EIO;
-	default:
-		return -ENOTTY;
+		if (likely(*o != NULL)) {
+			remember(fd, *o, forgotten);
+			return 0;
+		}
+		class = foreign_class(fd);
+		if (class == OBJ_NONE)
+			return -ENOTTY;
+		/* Another thread may have closed it meanwhile, and the number is another file's now. */
+		if (!same_inode(fd, st.st_dev, st.st_ino))
+			continue;
+		if (class != OBJ_SYSTEM)
+			return -EIO;
+		ret = adopt_system(fd, &st);
+		if (ret && ret != -EAGAIN)
+			return ret;
 	}
 }
 
