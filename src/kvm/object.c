@@ -272,8 +272,8 @@ static enum obj_class foreign_class(int fd)
 }
 
 /*
- * /dev/kvm works in every process that has it open. Our own file is opened read-only here, which does not count. EAGAIN:
- * the descriptor is not that file any more.
+ * /dev/kvm works in every process that has it open. Our own file is opened read-only here, which does not count.
+ * EAGAIN: the descriptor is not that file any more.
  */
 static int adopt_system(int fd, const struct stat *st)
 {
