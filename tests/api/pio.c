@@ -92,7 +92,7 @@ TEST(segment_override)
 	u16 out;
 
 	LOAD(&m, 0x1000, from_fs);
-	*(u16 *)(m.mem + 0x3005) = 0xbeef;
+	memcpy(m.mem + 0x3005, (u16[]){ 0xbeef }, 2);
 	start_real(&m, 0x1000);
 	collect(&m, 2, 1, &out);
 	CHECK_EQ(out, 0xbeef);
@@ -113,8 +113,7 @@ TEST(address_size_override)
 	s.ds.limit = 0xffffffff;
 	s.ds.g = 1;
 	OK(ioctl(m.vcpu, KVM_SET_SREGS, &s));
-	*(u32 *)(m.mem + 0x12345) = 0x11223344;
-	*(u32 *)(m.mem + 0x12349) = 0x55667788;
+	memcpy(m.mem + 0x12345, (u32[]){ 0x11223344, 0x55667788 }, 8);
 	collect(&m, 4, 2, out);
 	CHECK_EQ(out[0], 0x11223344);
 	CHECK_EQ(out[1], 0x55667788);
