@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: MIT
 """A Debian in which openssl, perl, python3, gcc and others must compute what they compute natively."""
 
-import argparse
 import os
 import re
 import sys
 
-from vm import SKIP, TOP, Silence, run
+from vm import SKIP, Silence, arguments, run
 
 
 def results(text):
@@ -36,17 +35,11 @@ def compare(args, what, smp):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("test", nargs="+", choices=["quick", "all"])
-    p.add_argument("--accel", default="kvm", help="QEMU accelerator: kvm (under ukvm) or tcg (%(default)s)")
+    p = arguments(__doc__, ["quick", "all"])
     p.add_argument("--cpu", default="host", help="CPU model (%(default)s)")
     p.add_argument("--smp", type=int, default=1, help="CPUs (%(default)s)")
-    p.add_argument("--ukvm", help="the launcher (build/ukvm); 'none' for a real /dev/kvm")
-    p.add_argument("--guests", help="where tests/guest/fetch has put things (build/guest)")
-    p.add_argument("--timeout", type=int, default=3600, help="seconds for the whole (%(default)s)")
-    p.add_argument("--echo", action="store_true", help="show the guest's console")
+    p.set_defaults(timeout=3600)
     args = p.parse_args()
-    args.guests = args.guests or os.path.join(TOP, "build", "guest")
     args.files = os.path.join(args.guests, "debian")
     if not os.path.exists(f"{args.files}/done"):
         print(f"guest: nothing in {args.files} (tests/guest/fetch debian {args.guests} gets it, as root)")

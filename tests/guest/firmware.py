@@ -5,14 +5,13 @@ Firmware, boot loaders and memory testers as guests, to the point where they hav
 from a disk, iPXE from the network, OVMF from QEMU, Memtest86+ finds no error.
 """
 
-import argparse
 import os
 import re
 import shutil
 import sys
 import zlib
 
-from vm import SKIP, TOP, Silence, run
+from vm import SKIP, Silence, arguments, run
 
 PROMPT = r"^guest# "
 
@@ -146,15 +145,7 @@ def test_memtest_pass(args):
 
 def main():
     tests = {name[5:].replace("_", "-"): f for name, f in globals().items() if name.startswith("test_")}
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("test", nargs="+", choices=tests)
-    p.add_argument("--accel", default="kvm", help="QEMU accelerator: kvm (under ukvm) or tcg (%(default)s)")
-    p.add_argument("--ukvm", help="the launcher (build/ukvm); 'none' for a real /dev/kvm")
-    p.add_argument("--guests", help="where demo/fetch and tests/guest/fetch have put things (build/guest)")
-    p.add_argument("--timeout", type=int, default=240, help="seconds for each thing that is waited for (%(default)s)")
-    p.add_argument("--echo", action="store_true", help="show the guest's console")
-    args = p.parse_args()
-    args.guests = args.guests or os.path.join(TOP, "build", "guest")
+    args = arguments(__doc__, tests).parse_args()
     args.guest = os.path.join(args.guests, "amd64")
     args.files = os.path.join(args.guests, "firmware")
     args.others = os.path.join(args.guests, "others")

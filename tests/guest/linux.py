@@ -5,12 +5,11 @@ Debian's kernels with CPU models, numbers of CPUs, sizes of memory and options t
 and what kernel modules know to test by themselves. The kernel's log must be free of complaints.
 """
 
-import argparse
 import os
 import re
 import sys
 
-from vm import SKIP, TOP, Silence, run
+from vm import SKIP, Silence, arguments, run
 
 PROMPT = r"^guest# "
 
@@ -265,15 +264,7 @@ def main():
     tests = {name[5:].replace("_", "-"): f for name, f in globals().items() if name.startswith("test_")}
     for name, (arch, cpu, smp, memory, append, options) in BOOTS.items():
         tests[name] = lambda args, a=(cpu, arch, smp, memory, append, options, name): model(args, *a)
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("test", nargs="+", choices=tests)
-    p.add_argument("--accel", default="kvm", help="QEMU accelerator: kvm (under ukvm) or tcg (%(default)s)")
-    p.add_argument("--ukvm", help="the launcher (build/ukvm); 'none' for a real /dev/kvm")
-    p.add_argument("--guests", help="where demo/fetch and tests/guest/fetch have put things (build/guest)")
-    p.add_argument("--timeout", type=int, default=240, help="seconds for each thing that is waited for (%(default)s)")
-    p.add_argument("--echo", action="store_true", help="show the guest's console")
-    args = p.parse_args()
-    args.guests = args.guests or os.path.join(TOP, "build", "guest")
+    args = arguments(__doc__, tests).parse_args()
     kernels = {"crypto": "modules", "crypto-westmere": "modules", "raid": "modules", "library": "full",
                "tracing": "full", "xen": "full others/rt", "selftests": "selftests", "selftests-32": "selftests-32",
                "models-32": "i386", "models-64": "amd64"}

@@ -5,16 +5,14 @@ What is done to a running guest from outside, with QEMU's monitor and debugger s
 moving to another process with all its state; breakpoints, watchpoints and single steps.
 """
 
-import argparse
 import os
 import re
 import socket
 import sys
 import time
 
-from vm import SKIP, TOP, Silence, run
-
-PROMPT = r"^guest# "
+from linux import PROMPT, ask
+from vm import SKIP, Silence, arguments, run
 
 
 class Stub:
@@ -73,15 +71,6 @@ def boot(args, options):
     kernel = f"{args.guests}/amd64"
     return args.vm(["-cpu", "host", "-m", "256", "-kernel", f"{kernel}/vmlinuz", "-initrd", f"{kernel}/initrd.gz",
                     "-append", "console=ttyS0 nokaslr"] + options)
-
-
-def ask(vm, command, args):
-    """The guest's answer to a command."""
-    begin = vm.at
-    vm.send(command + "; echo stat''us=$?\r")
-    vm.wait(r"^status=\d+$", args.timeout)
-    vm.wait(PROMPT, args.timeout)
-    return vm.seen[begin:vm.at].split("\n", 1)[1]
 
 
 def address(vm, symbol, args):
@@ -181,14 +170,7 @@ def test_move(args):
 
 def main():
     tests = {name[5:].replace("_", "-"): f for name, f in globals().items() if name.startswith("test_")}
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("test", nargs="+", choices=tests)
-    p.add_argument("--accel", default="kvm", help="QEMU accelerator: kvm (under ukvm) or tcg (%(default)s)")
-    p.add_argument("--ukvm", help="the launcher (build/ukvm); 'none' for a real /dev/kvm")
-    p.add_argument("--guests", default=os.path.join(TOP, "build", "guest"), help="where demo/fetch has put things")
-    p.add_argument("--timeout", type=int, default=240, help="seconds for each thing that is waited for (%(default)s)")
-    p.add_argument("--echo", action="store_true", help="show the guest's console")
-    args = p.parse_args()
+    args = arguments(__doc__, tests).parse_args()
     if not os.path.exists(f"{args.guests}/amd64/initrd.gz"):
         print(f"guest: nothing in {args.guests}/amd64 (demo/fetch gets it)")
         sys.exit(SKIP)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A QEMU under ukvm (or, for comparison, with TCG): serial console, text screen, keyboard, an end in any case."""
 
+import argparse
 import json
 import os
 import shutil
@@ -107,6 +108,19 @@ class VM(Console):
             key = KEYS.get(c) or SHIFTED.get(c) or (f"shift-{c.lower()}" if c.isupper() else c)
             self.hmp(f"sendkey {key} 20")
             time.sleep(0.05)
+
+
+def arguments(doc, tests):
+    """The options that all of these programs have."""
+    p = argparse.ArgumentParser(description=doc)
+    p.add_argument("test", nargs="+", choices=tests)
+    p.add_argument("--accel", default="kvm", help="QEMU accelerator: kvm (under ukvm) or tcg (%(default)s)")
+    p.add_argument("--ukvm", help="the launcher (build/ukvm); 'none' for a real /dev/kvm")
+    p.add_argument("--guests", default=os.path.join(TOP, "build", "guest"),
+                   help="where demo/fetch and tests/guest/fetch have put things (build/guest)")
+    p.add_argument("--timeout", type=int, default=240, help="seconds for each thing that is waited for (%(default)s)")
+    p.add_argument("--echo", action="store_true", help="show the guest's console")
+    return p
 
 
 def run(args, tests):
