@@ -18,10 +18,13 @@
 
 static __thread bool sipi __attribute__((tls_model("initial-exec"))); /* this thread's vCPU was started by one */
 
-/* What cpu_x86_load_seg_cache_sipi() makes: real mode at the start of a page below 1 MiB. A vCPU after RESET is not. */
+/*
+ * What cpu_x86_load_seg_cache_sipi() makes: real mode at the start of a page below 1 MiB, the first included. A vCPU
+ * after RESET is not. One that came there by itself loses nothing: no SIPI waits for a vCPU that runs.
+ */
 static bool looks_like_sipi(const struct kvm_sregs *s)
 {
-	return !(s->cr0 & 1) && s->cs.base == (u64)s->cs.selector << 4 && !(s->cs.base & 0xfff) && s->cs.base;
+	return !(s->cr0 & 1) && s->cs.base == (u64)s->cs.selector << 4 && !(s->cs.base & 0xfff);
 }
 
 static void take_back(void)
