@@ -102,13 +102,18 @@ def test_ovmf_linux(args):
         linux(vm, args)
 
 
-def test_ovmf_memtest(args):
-    """Memtest86+ as an EFI program, with two CPUs."""
-    with ovmf(args, options=["-m", "128", "-smp", "2", "-vga", "std"] + drive(f"fat:{args.files}/memtest", if_="virtio",
+def ovmf_memtest(args, until, mib, cpus):
+    """Memtest86+ as an EFI program."""
+    with ovmf(args, options=["-m", mib, "-smp", cpus, "-vga", "std"] + drive(f"fat:{args.files}/memtest", if_="virtio",
                                                                           readonly="on")) as vm:
         vm.wait(r"Shell>", args.timeout)
         vm.send("fs0:\\memtest86+x64.efi console=ttyS0,115200\r")
-        memtest(vm, args, r"#[4-9] +\[")
+        memtest(vm, args, until)
+
+
+def test_ovmf_memtest(args):
+    """It starts, and tests with two CPUs."""
+    ovmf_memtest(args, r"#[4-9] +\[", "128", "2")
 
 
 def test_u_boot(args):
@@ -141,6 +146,11 @@ def test_memtest_pass(args):
         with args.vm(["-m", "16", "-smp", cpus, "-kernel", f"{args.files}/memtest/memtest86+{arch}.bin",
                       "-append", "console=ttyS0,115200"]) as vm:
             memtest(vm, args, r"Pass: +1 ")
+
+
+def test_ovmf_memtest_pass(args):
+    """The same of the EFI image; the firmware wants this much memory."""
+    ovmf_memtest(args, r"Pass: +1 ", "64", "2")
 
 
 def main():
