@@ -102,33 +102,44 @@ int mem_check_alignment(struct cpu *c, unsigned seg, u64 ea, unsigned alignment)
 	return alignment_check(c, c->seg[seg].base + ea, alignment);
 }
 
-static int lin_prepare(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how, u64 *lin)
+static int lin_prepare(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how, unsigned alignment,
+		       u64 *lin)
 {
 	int st = seg_check(c, seg, ea, size, how, lin);
 
-	return st ? st : alignment_check(c, *lin, natural_alignment(size));
+	return st ? st : alignment_check(c, *lin, alignment);
 }
 
-int mem_read_slow(struct cpu *c, unsigned seg, u64 ea, void *out, unsigned size)
+static int read_aligned(struct cpu *c, unsigned seg, u64 ea, void *out, unsigned size, unsigned alignment)
 {
 	struct span sp;
 	u64 lin;
-	int st = lin_prepare(c, seg, ea, size, MEM_READ, &lin);
+	int st = lin_prepare(c, seg, ea, size, MEM_READ, alignment, &lin);
 
 	if (!st)
 		st = span_resolve(c, c->mmu, lin, size, MEM_READ, &sp);
 	return st ? st : span_read(c, &sp, out);
 }
 
-int mem_write_slow(struct cpu *c, unsigned seg, u64 ea, const void *in, unsigned size)
+static int write_aligned(struct cpu *c, unsigned seg, u64 ea, const void *in, unsigned size, unsigned alignment)
 {
 	struct span sp;
 	u64 lin;
-	int st = lin_prepare(c, seg, ea, size, MEM_WRITE, &lin);
+	int st = lin_prepare(c, seg, ea, size, MEM_WRITE, alignment, &lin);
 
 	if (!st)
 		st = span_resolve(c, c->mmu, lin, size, MEM_WRITE, &sp);
 	return st ? st : span_write(c, &sp, in);
+}
+
+int mem_read_slow(struct cpu *c, unsigned seg, u64 ea, void *out, unsigned size)
+{
+	return read_aligned(c, seg, ea, out, size, natural_alignment(size));
+}
+
+int mem_write_slow(struct cpu *c, unsigned seg, u64 ea, const void *in, unsigned size)
+{
+	return write_aligned(c, seg, ea, in, size, natural_alignment(size));
 }
 
 /* One host address serves if all of the operand is memory and the pages follow each other there as well. */
@@ -242,7 +253,7 @@ int mem_rmw_slow(struct cpu *c, unsigned seg, u64 ea, unsigned size, struct mem_
 		*a = (struct mem_rmw){ .p = c->bounce, .bounce = true, .size = (u8)size };
 		return split_read(c, size);
 	}
-	st = lin_prepare(c, seg, ea, size, MEM_WRITE, &lin);
+	st = lin_prepare(c, seg, ea, size, MEM_WRITE, natural_alignment(size), &lin);
 	if (!st)
 		st = seg_check(c, seg, ea, size, MEM_READ, &lin);
 	if (!st)
@@ -287,7 +298,10 @@ static bool bulk_fast(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size
 	return true;
 }
 
-/* Large operands: all pages are checked first, then copied in pieces that the slow path can remember (io.c). */
+/*
+ * Large operands: all pages are checked first, then copied in pieces that the slow path can remember (io.c). A piece
+ * is nothing that an alignment check knows of: whoever has such an operand knows what its alignment has to be.
+ */
 static int bulk(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size, enum mem_access how)
 {
 	int st = ST_OK;
@@ -295,8 +309,8 @@ static int bulk(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size, enum
 	for (size_t done = 0; done < size && !st;) {
 		unsigned part = (unsigned)min_u64(size - done, 64 - ((ea + done) & 63));
 
-		st = how == MEM_READ ? mem_read_slow(c, seg, ea + done, data + done, part) :
-				       mem_write_slow(c, seg, ea + done, data + done, part);
+		st = how == MEM_READ ? read_aligned(c, seg, ea + done, data + done, part, 1) :
+				       write_aligned(c, seg, ea + done, data + done, part, 1);
 		done += part;
 	}
 	return st;
@@ -340,7 +354,7 @@ static int probe_pages(struct cpu *c, u64 lin, size_t size, enum mem_access how)
 int mem_probe(struct cpu *c, unsigned seg, u64 ea, size_t size, enum mem_access how)
 {
 	u64 lin;
-	int st = lin_prepare(c, seg, ea, size, how, &lin);
+	int st = lin_prepare(c, seg, ea, size, how, natural_alignment(size), &lin);
 
 	return st ? st : probe_pages(c, lin, size, how);
 }

@@ -71,6 +71,9 @@ static void vectors_and_x87_images_are_checked_for_alignment(void **state)
 	f->cpu.gpr[RBX] = DATA + 2;
 	assert_ac(0xd9, 0x33);
 	assert_int_equal(EXEC(f, 0x66, 0xd9, 0x33), ST_OK);
+	f->cpu.gpr[RBX] = DATA + 54; /* ten bytes of it before a cache line's end, which are no operand */
+	assert_int_equal(EXEC(f, 0x66, 0xd9, 0x33), ST_OK);
+	assert_int_equal(EXEC(f, 0x66, 0xd9, 0x23), ST_OK); /* fldenv */
 	assert_ac(0xdd, 0x33); /* fnsave */
 	assert_ac(0x0f, 0xae, 0x03); /* fxsave, which otherwise is #GP */
 	f->cpu.gpr[RBX] = DATA + 4;
