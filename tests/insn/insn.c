@@ -293,6 +293,8 @@ static int reproduce(void)
 	}
 	hex_bytes(bytes, test.code + test.insn_off, test.insn_len);
 	printf("%s at %#llx\n", bytes, (unsigned long long)test.in.rip);
+	hex_bytes(bytes, test.code, test.code_len);
+	printf("with what is around it: %s\n", bytes);
 	if (test.width != WIDTH_64) {
 		hex_bytes(bytes, test.twin + test.insn_off - test.twin_ahead,
 			  (unsigned)(test.insn_len + test.twin_ahead));

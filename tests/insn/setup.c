@@ -210,12 +210,12 @@ static void set_displacement(struct gen *g, struct enc *e, u64 next, u64 target)
 	s64 rel = (s64)(target - next);
 	unsigned size = e->imm_len - (unsigned)e->rel_at;
 
-	if (g->width == WIDTH_64 && chance(&g->rng, 2)) { /* anywhere, but not back to what would branch again */
+	if (g->width == WIDTH_64 && chance(&g->rng, 2)) { /* anywhere, but not into the case's own code */
 		s64 there = 0;
 
 		memcpy(&there, e->out + e->len - e->imm_len + e->rel_at, size);
 		there = size == 1 ? (s8)there : (s32)there;
-		if (there > 0 || there < -64)
+		if (there > 80 || there < -64)
 			return;
 	}
 	memcpy(e->out + e->len - e->imm_len + e->rel_at, &rel, size);
