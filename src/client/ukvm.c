@@ -25,6 +25,7 @@ static const char usage[] =
 	"  --stats[=json]     print statistics at the end of every program with a VM; also UKVM_STATS=1\n"
 	"  --stats-file FILE  append them to FILE instead of standard error; also UKVM_STATS_FILE=FILE\n"
 	"  --stats-signal SIG print them also when the program gets this signal (RTMIN+3, USR2, a number)\n"
+	"  --interpret        do without translation to host code, to see who is to blame; also UKVM_INTERPRET=1\n"
 	"  --list WHAT        print what there is: ioctls, caps, msrs or cpuid\n"
 	"  --json             print the list as JSON\n"
 	"  -h, --help         print this\n"
@@ -197,13 +198,17 @@ static int run(char **argv)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_LOG = 256, OPT_LIST, OPT_JSON, OPT_STATS, OPT_STATS_FILE, OPT_STATS_SIGNAL };
+	enum { OPT_LOG = 256, OPT_LIST, OPT_JSON, OPT_STATS, OPT_STATS_FILE, OPT_STATS_SIGNAL, OPT_INTERPRET };
 	static const struct option options[] = {
-		{ "log", required_argument, NULL, OPT_LOG }, { "list", required_argument, NULL, OPT_LIST },
-		{ "json", no_argument, NULL, OPT_JSON },     { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },	     { "stats", optional_argument, NULL, OPT_STATS },
+		{ "log", required_argument, NULL, OPT_LOG },
+		{ "list", required_argument, NULL, OPT_LIST },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "stats", optional_argument, NULL, OPT_STATS },
 		{ "stats-file", required_argument, NULL, OPT_STATS_FILE },
 		{ "stats-signal", required_argument, NULL, OPT_STATS_SIGNAL },
+		{ "interpret", no_argument, NULL, OPT_INTERPRET },
 		{ 0 },
 	};
 	const char *list = NULL, *log = getenv("UKVM_LOG"), *stats_file = getenv("UKVM_STATS_FILE");
@@ -228,6 +233,10 @@ int main(int argc, char **argv)
 			break;
 		case OPT_STATS_SIGNAL:
 			if (!set_stats_signal(optarg))
+				return 2;
+			break;
+		case OPT_INTERPRET:
+			if (setenv("UKVM_INTERPRET", "1", 1))
 				return 2;
 			break;
 		case OPT_LIST:

@@ -271,19 +271,29 @@ struct memmap;
 struct code_cache;
 struct cpu_host;
 struct block;
+struct jit;
+struct jit_link;
 
 struct cpu {
 	/* What every instruction touches comes first. */
 	u64 gpr[NR_GPR];
 	u64 cc;             /* status flags (FL_STATUS), as PUSHF left them: other bits are junk */
 	u64 rflags;         /* all other flags; status bits are 0. See cpu_rflags(), cpu_set_rflags() */
+	u64 tlb_gen;        /* 1..4095 */
 	u32 attn;
-	u32 tlb_gen;        /* 1..4095 */
+	u32 budget;                /* blocks until cpu_host::poll is asked */
 	struct tlb_entry *tlb_cur; /* of the current mmu_index; see cpu_update_mode() */
 	const struct insn *cur;    /* the instruction that executes */
 	u64 lin_mask;       /* ~0 in 64-bit mode, 0xffffffff else */
 	u64 work;           /* done since the last stats_fold() */
 	u64 code_base;      /* linear address = RIP + this, with lin_mask */
+	u64 code_key;       /* changes whenever the same RIP may mean other code: mode, privilege, translations */
+	struct {            /* the translator's (jit/translate.h) */
+		u64 flags;  /* while translated code runs: status flags as LAHF and SETO AL leave them in AX */
+		u64 rip, code; /* where a branch is about to go */
+		const struct jit_link *link;
+		struct jit *unit; /* NULL: nothing is translated */
+	} jit;
 	u32 host_mxcsr;     /* within interp_run(): the host's own; 0: to be asked */
 	struct seg seg[NR_SEG_ALL];
 
@@ -296,7 +306,6 @@ struct cpu {
 	u8 paging;          /* enum paging */
 	u8 fpu_trap;        /* FPU_TRAP_*: which families raise #UD or #NM now; fpu_trap_bits() in fpu.h */
 	u8 step;            /* why ATTN_STEP is on, as STEP_* bits; 0 if it is off */
-	u64 code_key;       /* changes whenever the same RIP may mean other code: mode, privilege, translations */
 
 	u64 cr0, cr2, cr3, cr4, cr8, efer;
 	u64 pdptr[4];       /* PAE: loaded with CR3 */
@@ -344,7 +353,6 @@ struct cpu {
 	const struct cpu_host *host;
 	void *host_ctx;
 	u32 id;                        /* vCPU id = initial APIC id */
-	u32 budget;                    /* blocks until cpu_host::poll is asked */
 	bool want_window;              /* kvm_run::request_interrupt_window */
 	u64 rep_at;                    /* RIP of a string instruction between two of its iterations; REP_NOWHERE */
 	u32 vectoring;                 /* the event that is being delivered, as VECTORING_*; 0: none */

@@ -15,6 +15,7 @@ struct cpu_stats {
 	u64 reads,
 		writes; /* memory operands of the instructions executed, REP counted once: derived, see block_work() */
 	u64 decodes;         /* instructions decoded */
+	u64 translations;    /* blocks made host code of */
 	u64 tlb_miss[3];     /* enum mem_access: page walks */
 	u64 tlb_fill;
 	u64 checks;          /* pages of cached code that were compared with memory */

@@ -72,6 +72,7 @@ static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **o
 	interp_bind_block(&b->insn[0], (unsigned)len);
 	interp_bind_end(&b->insn[1], (unsigned)len);
 	b->page = NULL;
+	b->heat = 0;
 	b->n = 1;
 	b->work = insn_work(&b->insn[0]);
 	b->bytes = (u16)len;
@@ -151,6 +152,8 @@ static int build_block(struct cpu *c, struct code_page *p, unsigned off, struct 
 	b->mode = c->code_mode;
 	b->n = (u8)n;
 	b->work = block_work(insn, n);
+	b->heat = c->code->heat;
+	b->host = NULL;
 	block_insert(p, b);
 	*out = b;
 	return ST_OK;

@@ -28,6 +28,9 @@ struct impl {
 /* Runs the guest until something needs the client; cpu::exit says what. Never returns EXIT_NONE. */
 enum exit_reason interp_run(struct cpu *c);
 
+/* Blocks that run often are translated from now on. 0, or -ENOMEM: the host allows no such memory. (run.c) */
+int interp_translate(struct cpu *c);
+
 /* After memory under the guest was lost in the middle of interp_run(): state as before the instruction. */
 void interp_unwind(struct cpu *c);
 

@@ -7,6 +7,7 @@
 #include "interp/block.h"
 #include "interp/debug.h"
 #include "interp/thread.h"
+#include "jit/jit.h"
 
 /* About 100 microseconds of guest code: how long a signal that can only be polled for may wait. */
 #define POLL_BLOCKS 4096
@@ -20,10 +21,14 @@ static void stats_fold(struct cpu *c)
 	c->quota = c->budget;
 }
 
-/* The block ended at its instruction i, which did not complete. */
-static __attribute__((noinline)) void uncount(struct cpu *c, const struct block *b, const struct insn *i)
+/* A block ended at its instruction i, which did not complete. What follows the last one has no bytes. */
+static __attribute__((noinline)) void uncount(struct cpu *c, const struct insn *i)
 {
-	c->work -= block_work(i, (unsigned)(b->insn + b->n - i));
+	unsigned n = 0;
+
+	while (i[n].len)
+		n++;
+	c->work -= block_work(i, n);
 }
 
 static bool want_poll(struct cpu *c)
@@ -100,18 +105,36 @@ static int execute(struct cpu *c, const struct insn *i)
 	return st;
 }
 
+int thread_step(struct cpu *c, const struct insn *i)
+{
+	thread_begin(c, i);
+	return execute(c, i);
+}
+
 int thread_slow(struct cpu *c, const struct insn *i)
 {
-	int st;
+	int st = thread_step(c, i);
 
-	thread_begin(c, i);
-	st = execute(c, i);
 	return likely(st == ST_OK) ? thread_next(c, i) : st;
 }
 
-/* Runs the block's instructions until one of them says more than "next"; cpu::cur is that one then. */
-static inline __attribute__((always_inline)) int run_block(struct cpu *c, const struct block *b)
+/* Host code for a block that has run often. ST_END: it is gone, and to be looked up again. */
+static __attribute__((noinline)) int translate(struct cpu *c, struct block *b)
 {
+	if (jit_translate(c, b))
+		return ST_OK;
+	code_flush(c);
+	return ST_END;
+}
+
+/*
+ * Runs the block's instructions until one of them says more than "next"; cpu::cur is that one then. If the block is
+ * translated, those of others may follow.
+ */
+static inline __attribute__((always_inline)) int run_block(struct cpu *c, struct block *b)
+{
+	if (unlikely(b->heat) && !--b->heat && translate(c, b))
+		return ST_END;
 	c->gpr[R_BLOCK] = c->gpr[R_RIP];
 	c->work += b->work;
 	return b->insn[0].run(c, b->insn);
@@ -229,11 +252,16 @@ static enum exit_reason run(struct cpu *c)
 		if (likely(st == ST_OK)) {
 			st = run_block(c, b);
 			if (unlikely(st != ST_END && c->exact_stats))
-				uncount(c, b, c->cur + (st == ST_EXIT_DONE));
+				uncount(c, c->cur + (st == ST_EXIT_DONE));
 		}
 		if (unlikely(st != ST_END) && settle(c, c->cur, st) != ST_OK)
 			return c->exit.reason;
 	}
+}
+
+int interp_translate(struct cpu *c)
+{
+	return jit_init(c, thread_step);
 }
 
 enum exit_reason interp_run(struct cpu *c)

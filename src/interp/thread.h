@@ -18,6 +18,8 @@
 
 /* Executes i->fn as it wants it, and goes on. (run.c) */
 int thread_slow(struct cpu *c, const struct insn *i);
+/* The same without going on: for translated code. */
+int thread_step(struct cpu *c, const struct insn *i);
 
 static inline __attribute__((always_inline)) int thread_next(struct cpu *c, const struct insn *i)
 {

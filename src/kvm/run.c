@@ -11,6 +11,7 @@
 #include "cpu/msr.h"
 #include "cpu/tsc.h"
 #include "interp/interp.h"
+#include "jit/jit.h"
 #include "kvm/signal.h"
 #include "kvm/stats.h"
 #include "kvm/vcpu.h"
@@ -190,6 +191,13 @@ static bool can_enter(const struct cpu *c)
 	return !cpu_long_mode(c) || (cs & (ATTR_L | ATTR_DB)) != (ATTR_L | ATTR_DB);
 }
 
+static u64 recover(void *ctx, u64 ip)
+{
+	const struct vcpu *v = ctx;
+
+	return jit_recover(&v->cpu, ip);
+}
+
 /* The engine under its guard. Not inlined: os_guard_enter() returns twice. */
 static __attribute__((noinline)) enum exit_reason run_guarded(struct vcpu *v)
 {
@@ -200,6 +208,7 @@ static __attribute__((noinline)) enum exit_reason run_guarded(struct vcpu *v)
 		interp_unwind(&v->cpu);
 		return EXIT_EFAULT;
 	}
+	g.recover = recover;
 	if (unlikely(v->cpu.clock_due | v->pvclock_stopped))
 		vcpu_update_pvclock(v);
 	why = interp_run(&v->cpu);

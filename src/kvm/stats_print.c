@@ -179,6 +179,7 @@ static void record(struct out *o, const struct stats_record *r)
 	value(o, "instructions", s->insns);
 	value(o, "blocks", s->blocks);
 	value(o, "decodes", s->decodes);
+	value(o, "translations", s->translations);
 	open_group(o, "tlb");
 	if (!o->json)
 		put(o, "\n");

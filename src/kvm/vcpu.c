@@ -2,9 +2,14 @@
 /* A vCPU's engine: what it is made of, and what it asks of us. */
 #include "kvm/vcpu.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "cpu/cpuid.h"
 #include "cpu/pvclock.h"
 #include "cpu/tsc.h"
+#include "interp/interp.h"
+#include "jit/jit.h"
 #include "kvm/iobus.h"
 #include "kvm/rest.h"
 #include "kvm/signal.h"
@@ -40,6 +45,13 @@ static const struct cpu_host host = {
 	.msr = vcpu_msr_refused,
 };
 
+static bool interpret_only(void)
+{
+	const char *s = getenv("UKVM_INTERPRET");
+
+	return s && *s && strcmp(s, "0");
+}
+
 int vcpu_init(struct vcpu *v)
 {
 	struct cpu *c = &v->cpu;
@@ -53,6 +65,8 @@ int vcpu_init(struct vcpu *v)
 		tlb_free(c);
 		return -ENOMEM;
 	}
+	if (!interpret_only())
+		interp_translate(c); /* if there is no memory for it, all is interpreted */
 	cpuid_changed(c);
 	cpu_set_tsc_khz(c, v->vm->tsc_khz);
 	cpu_reset(c);
@@ -70,6 +84,7 @@ int vcpu_init(struct vcpu *v)
 
 void vcpu_fini(struct vcpu *v)
 {
+	jit_free(&v->cpu);
 	code_free(&v->cpu);
 	tlb_free(&v->cpu);
 }

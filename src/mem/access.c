@@ -309,8 +309,8 @@ static int bulk(struct cpu *c, unsigned seg, u64 ea, u8 *data, size_t size, enum
 	for (size_t done = 0; done < size && !st;) {
 		unsigned part = (unsigned)min_u64(size - done, 64 - ((ea + done) & 63));
 
-		st = how == MEM_READ ? read_aligned(c, seg, ea + done, data + done, part, 1) :
-				       write_aligned(c, seg, ea + done, data + done, part, 1);
+		st = how == MEM_READ ? read_aligned(c, seg, ea + done, data + done, part, 1)
+				     : write_aligned(c, seg, ea + done, data + done, part, 1);
 		done += part;
 	}
 	return st;

@@ -60,6 +60,8 @@ void code_flush(struct cpu *c)
 	/* Not only void: no entry may lead to memory that becomes something else. */
 	memset(code->jump, 0, sizeof(code->jump[0]) << JUMP_BITS);
 	code->used = 0;
+	code->host_used = code->host_floor;
+	c->jit.link = NULL;
 	code_forget_jumps(code);
 	c->cur_block = NULL;
 }
@@ -180,6 +182,15 @@ static u64 lines_of(unsigned off, unsigned bytes)
 	return (~0ull << (off >> CODE_LINE_SHIFT)) & (~0ull >> (63 - ((off + bytes - 1) >> CODE_LINE_SHIFT)));
 }
 
+/* Jumps to this code from other blocks' are direct, so the code itself becomes a jump: the run loop looks up again. */
+static void host_code_drop(const struct code_cache *code, u8 *at)
+{
+	s32 d = (s32)(code->host_stale - (at + 5));
+
+	at[0] = 0xe9;
+	memcpy(at + 1, &d, sizeof(d));
+}
+
 /*
  * The block that executes right now may be this one: its instructions stay where they are until the next flush, and
  * each sends the run loop back to look the code up anew. Jumps that lead to it find it on a page of no epoch.
@@ -189,6 +200,8 @@ static void block_drop(struct code_cache *code, struct block *b)
 	for (unsigned n = 0; n < b->n; n++)
 		b->insn[n].fn = b->insn[n].run = block_stale;
 	b->page = code->nowhere;
+	if (b->host)
+		host_code_drop(code, b->host);
 }
 
 static bool line_drop(struct code_cache *code, struct block **at, u64 lines)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cached decodings of guest code, and their coherence with memory (docs/coherence.md). One cache per vCPU, no locks.
+ * Cached decodings of guest code, and their coherence with memory (docs/architecture.md). One cache per vCPU, no locks.
  *
  * Code is cached by the host page that holds it, so every guest-physical or linear alias of a page shares it. A page
  * with cached code has no write tag in this vCPU's soft TLB: its own stores arrive at code_written() and are exact.
@@ -28,6 +28,9 @@ struct block {
 	u8 mode;                /* enum decode_mode */
 	u8 n;
 	u64 work;               /* of all of it: cpu/stats.h */
+	u32 heat;               /* executions until it is translated; see code_cache::heat */
+	u8 *host;               /* its host code, entered from other blocks'; NULL: there is none */
+	u8 *body;               /* the same, entered from the run loop */
 	struct insn insn[];
 };
 
@@ -62,6 +65,11 @@ struct code_cache {
 	struct code_page **hash;      /* [1 << CODE_HASH_BITS] */
 	u8 *arena;
 	size_t used, size;
+	/* Host code of blocks, see jit/. What is below host_floor stays. */
+	u8 *host_arena;
+	size_t host_floor, host_used, host_size;
+	const u8 *host_stale;         /* where the code of a dropped block leads */
+	u32 heat;                     /* a new block's; 0: never */
 	struct block *scratch;        /* room for one instruction */
 	struct code_page *nowhere;    /* where dropped blocks are: a page that is never valid */
 };

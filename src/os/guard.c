@@ -124,6 +124,7 @@ void os_guard_push(struct os_guard *g, bool (*owns)(void *ctx, u64 addr), void *
 	g->outer = top;
 	g->owns = owns;
 	g->ctx = ctx;
+	g->recover = NULL;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	top = g;
 }
@@ -163,11 +164,19 @@ static struct os_guard *guard_find(const siginfo_t *info)
 	return NULL;
 }
 
-/* Lets the signal frame return into guard_resume(g), on the stack below the function that entered the guard. */
+/*
+ * Lets the signal frame return to where the guard says; or into guard_resume(g), on the stack below the function that
+ * entered the guard.
+ */
 static void guard_redirect(struct os_guard *g, ucontext_t *uc)
 {
 	greg_t *r = uc->uc_mcontext.gregs;
+	u64 to = g->recover ? g->recover(g->ctx, (u64)r[REG_RIP]) : 0;
 
+	if (to) {
+		r[REG_RIP] = (greg_t)to;
+		return;
+	}
 	top = g->outer;
 	stack_drop((uintptr_t)r[REG_RSP], (uintptr_t)g->env[2]);
 	r[REG_RIP] = (greg_t)(uintptr_t)guard_resume;

@@ -27,6 +27,8 @@ struct os_guard {
 	struct os_guard *outer;
 	bool (*owns)(void *ctx, u64 addr); /* async-signal-safe; NULL: everything */
 	void *ctx;
+	/* May be set after os_guard_enter(): where the thread goes on after a fault at ip; 0: as above. */
+	u64 (*recover)(void *ctx, u64 ip);
 };
 
 void os_guard_push(struct os_guard *g, bool (*owns)(void *ctx, u64 addr), void *ctx);

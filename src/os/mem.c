@@ -10,6 +10,12 @@ void *os_alloc(size_t size)
 	return os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
+void *os_alloc_exec(size_t size)
+{
+	return os_mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		       0);
+}
+
 void os_free(void *p, size_t size)
 {
 	if (p)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 void *os_alloc(size_t size);        /* NULL if there is none */
+void *os_alloc_exec(size_t size);   /* to be executed, too; NULL also where that is forbidden */
 void os_free(void *p, size_t size); /* p may be NULL */
 
 /*

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Two engines agree. The same random machine runs twice: by blocks, and one instruction at a time with caches that
- * forget everything in between. After each block of the first the second must come through the very same state, and at
- * the end memory, dirty logs and what the devices saw must be the same. Devices answer one of the two at once and the
- * other by exits. Along the way each state must be one that a CPU can be in, what is derived from it up to date, every
- * page walk what the model says, and every soft-TLB entry what a walk would give now.
+ * Two engines agree. The same random machine runs twice: by blocks, which mostly are translated before they run, and
+ * one instruction at a time with caches that forget everything in between. After each block of the first (or a few that
+ * follow each other without coming back to the run loop) the second must come through the very same state, and at the
+ * end memory, dirty logs and what the devices saw must be the same. Devices answer one of the two at once and the other
+ * by exits. Along the way each state must be one that a CPU can be in, what is derived from it up to date, every page
+ * walk what the model says, and every soft-TLB entry what a walk would give now.
  *
  * A guest may change its page tables and go on with old translations for a while; the two engines then differ by right.
  * So the harness flushes both as soon as a page that served as page table was written, and does not judge the
@@ -32,6 +33,7 @@ struct machine {
 	bool single;    /* one instruction at a time */
 	bool forgetful; /* and flush everything before each */
 	bool local;     /* devices are served by cpu_host */
+	u32 more;       /* blocks that may follow the one that is asked for */
 	bool again;     /* on_poll() only wanted to set ATTN_STEP */
 	unsigned polls, steps;
 	u64 walked;        /* pages that were used as page tables since the last flush */
@@ -353,7 +355,7 @@ static bool on_poll(void *ctx)
 	struct machine *m = ctx;
 	struct cpu *c = &m->g->cpu;
 
-	c->budget = 0;
+	c->budget = m->more;
 	if (++m->polls > 1)
 		return true;
 	if (!m->single || (c->attn & ATTN_STEP))
@@ -559,7 +561,8 @@ static bool compare_block(struct pair *p, bool tlb)
 
 	check_machine(&p->a, tlb && more);
 	p->moves = 0;
-	for (p->steps = 0; p->steps < STEPS_MAX && p->moves < 2 * BLOCK_MAX_INSNS; p->steps++) {
+	for (p->steps = 0; p->steps < STEPS_MAX * (1 + p->a.more) && p->moves < (2 + p->a.more) * BLOCK_MAX_INSNS;
+	     p->steps++) {
 		u64 before = p->b.g->cpu.gpr[R_RIP];
 
 		if (p->steps < ARRAY_SIZE(p->trail))
@@ -663,6 +666,8 @@ static void start(struct pair *p, struct choices *in)
 	p->a = (struct machine){ .g = g[0], .name = "blocks", .local = one_in(in, 2) };
 	p->b = (struct machine){ .g = g[1], .name = "steps", .single = true, .local = one_in(in, 2) };
 	p->b.forgetful = !one_in(in, 3);
+	p->a.more = one_in(in, 2) ? pick(in, 6) : 0;
+	g[0]->cpu.code->heat = one_in(in, 4) ? 0 : 1 + pick(in, 2);
 	guest_make(g[0], in);
 	guest_copy_of(g[1], g[0]);
 	for (unsigned n = 0; n < 2; n++) {

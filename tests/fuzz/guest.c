@@ -8,6 +8,7 @@
 #include "cpu/debug.h"
 #include "cpu/fpu.h"
 #include "insn/insn.h"
+#include "interp/interp.h"
 #include "mem/code.h"
 #include "mem/mem.h"
 
@@ -36,6 +37,8 @@ struct guest *guest_new(void)
 	make_map(g);
 	tlb_init(&g->cpu);
 	code_init(&g->cpu);
+	interp_translate(&g->cpu);
+	g->cpu.code->heat = 0;
 	return g;
 }
 
@@ -741,6 +744,7 @@ void guest_copy_of(struct guest *g, const struct guest *from)
 	c->tlb_gen = own.cpu.tlb_gen;
 	c->spaces = own.cpu.spaces;
 	c->code = own.cpu.code;
+	c->jit = own.cpu.jit;
 	c->cur = NULL;
 	code_flush(c);
 	cpu_update_mode(c);

@@ -141,12 +141,14 @@ static struct seg seg_from(const u8 *mem, u16 sel)
 	return s;
 }
 
-void engine_init(struct engine *e, const struct native *n)
+void engine_init(struct engine *e, const struct native *n, bool translate)
 {
 	struct cpu *c;
 
 	e->f = flat_new(GPA_SIZE);
 	c = &e->f->cpu;
+	if (translate && !interp_translate(c))
+		c->code->heat = 1;
 	e->mem = e->f->mem + GPA_MEM;
 	e->code = e->f->mem + GPA_CODE;
 	memcpy(e->sel, n->sel, sizeof(e->sel));

@@ -12,8 +12,8 @@ struct engine {
 	u16 sel[6];
 };
 
-/* n tells what user mode looks like. */
-void engine_init(struct engine *e, const struct native *n);
+/* n tells what user mode looks like. With translate, code is translated before it runs. */
+void engine_init(struct engine *e, const struct native *n, bool translate);
 void engine_run(struct engine *e, const struct test_case *t, struct outcome *o);
 /* Does the engine claim to execute the feature's instructions (its CPUID has them)? */
 bool engine_has(struct engine *e, unsigned feature);

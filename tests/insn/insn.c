@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The bare CPU as the oracle: random instructions of every row of opcodes.def run natively and in the engine, and must
- * end alike. Each worker process makes, runs and compares its own cases; this process watches them.
+ * end alike; 64-bit code does so twice there, interpreted and translated. Each worker process makes, runs and compares
+ * its own cases; this process watches them.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -32,7 +33,7 @@ static struct options {
 } opt = { .seed = 1, .cases = ~0ull, .seconds = 10, .max_failures = 40 };
 
 static struct native native;
-static struct engine engine;
+static struct engine engine, translator;
 static u8 usable[MAX_ROWS];
 static struct selection selection;
 
@@ -57,30 +58,33 @@ static u8 image[MEM_SIZE] __attribute__((aligned(64)));
 static struct test_case test;
 static struct outcome cpu_out, engine_out;
 
-static void load_memory(void)
+/* The difference to what the CPU did, or NULL. */
+static const char *run_engine(struct engine *e)
 {
-	memcpy(native.mem, image, MEM_SIZE);
-	memcpy(engine.mem, image, MEM_SIZE);
-	memcpy(native.code + test.code_at, test.width == WIDTH_64 ? test.code : test.twin, test.code_len);
-	memcpy(engine.code + test.code_at, test.code, test.code_len);
-}
-
-static void unload_code(void)
-{
-	memset(native.code + test.code_at, 0xcc, test.code_len);
-	memset(engine.code + test.code_at, 0xcc, test.code_len);
+	memcpy(e->mem, image, MEM_SIZE);
+	memcpy(e->code + test.code_at, test.code, test.code_len);
+	engine_run(e, &test, &engine_out);
+	memset(e->code + test.code_at, 0xcc, test.code_len);
+	return compare(&test, &cpu_out, &engine_out, native.mem, e->mem);
 }
 
 static const char *run_once(void)
 {
+	static char text[256];
 	const char *d;
 
-	load_memory();
+	memcpy(native.mem, image, MEM_SIZE);
+	memcpy(native.code + test.code_at, test.width == WIDTH_64 ? test.code : test.twin, test.code_len);
 	native_run(&native, &test, &cpu_out);
-	engine_run(&engine, &test, &engine_out);
-	d = compare(&test, &cpu_out, &engine_out, native.mem, engine.mem);
-	unload_code();
-	return d;
+	memset(native.code + test.code_at, 0xcc, test.code_len);
+	d = run_engine(&engine);
+	if (d || test.width != WIDTH_64)
+		return d;
+	d = run_engine(&translator);
+	if (!d)
+		return NULL;
+	snprintf(text, sizeof(text), "translated: %s", d);
+	return text;
 }
 
 /*
@@ -147,9 +151,11 @@ static void prepare(void)
 		fprintf(stderr, "insn: skipped: %s\n", why);
 		exit(SKIPPED);
 	}
-	engine_init(&engine, &native);
+	engine_init(&engine, &native, false);
+	engine_init(&translator, &native, true);
 	memset(native.code, 0xcc, CODE_PAGES * 4096);
 	memset(engine.code, 0xcc, CODE_PAGES * 4096);
+	memset(translator.code, 0xcc, CODE_PAGES * 4096);
 }
 
 /* The rows that there are cases of. */
@@ -392,7 +398,8 @@ int main(int argc, char **argv)
 	waitpid(pid, &status, 0);
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-	engine_init(&engine, &native);
+	engine_init(&engine, &native, false);
+	engine_init(&translator, &native, true);
 	choose_rows();
 	if (!selection.n) {
 		fprintf(stderr, "insn: no such row, or none that can be tried here\n");

@@ -9,6 +9,7 @@
 
 #include "cpu/cpu.h"
 #include "interp/interp.h"
+#include "jit/jit.h"
 #include "mem/code.h"
 #include "mem/map.h"
 #include "mem/mem.h"
@@ -45,6 +46,7 @@ static inline struct flat *flat_new(u64 size)
 static inline void flat_free(struct flat *f)
 {
 	tlb_free(&f->cpu);
+	jit_free(&f->cpu);
 	code_free(&f->cpu);
 	munmap(f->mem, f->size);
 	free(f->map);

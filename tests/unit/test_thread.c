@@ -18,7 +18,7 @@
 #define HLT 0xf4
 
 /* ---- random code, run both ways: in 64-bit mode, and as 32-bit code ---- */
-static bool long_mode;
+static bool long_mode, translated;
 
 static u64 seed = 88172645463325252ull;
 
@@ -245,6 +245,12 @@ static void random_code(void)
 	struct flat *a = flat_new(MEM), *b = flat_new(MEM);
 	u64 seen = 0;
 
+	if (translated && interp_translate(&a->cpu)) {
+		flat_free(a);
+		flat_free(b);
+		skip();
+	}
+	a->cpu.code->heat = translated;
 	for (unsigned round = 0; round < 5000; round++) {
 		struct code code = { .n = 0 };
 		enum exit_reason why;
@@ -274,6 +280,14 @@ static void random_code_64(void **state)
 	(void)state;
 	long_mode = true;
 	random_code();
+}
+
+static void random_code_64_translated(void **state)
+{
+	(void)state;
+	long_mode = translated = true;
+	random_code();
+	translated = false;
 }
 
 static void random_code_32(void **state)
@@ -384,11 +398,9 @@ static void statistics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(random_code_64),
-		cmocka_unit_test(random_code_32),
-		cmocka_unit_test(fault_in_the_middle),
-		cmocka_unit_test(alignment_check),
-		cmocka_unit_test(mxcsr_flags),
+		cmocka_unit_test(random_code_64),  cmocka_unit_test(random_code_64_translated),
+		cmocka_unit_test(random_code_32),  cmocka_unit_test(fault_in_the_middle),
+		cmocka_unit_test(alignment_check), cmocka_unit_test(mxcsr_flags),
 		cmocka_unit_test(statistics),
 	};
 

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+/* The translator's life beside the decodings': memory, entry, links between blocks, lost memory. */
+#include "jit/jit.h"
+
+#include <errno.h>
+
+#include "jit/translate.h"
+#include "os/mem.h"
+
+#define HOST_ARENA_SIZE (32u << 20)
+#define HEAT 64
+#define BYTES_PER_FAULT 16 /* translated code has more bytes than this for each access */
+
+/* Status flags as cpu::cc has them, and as LAHF and SETO AL leave them in AX. */
+static u64 flags_from_cc(u64 cc)
+{
+	return (cc & 0xff) << 8 | ((cc >> 11) & 1);
+}
+
+static u64 flags_to_cc(u64 flags)
+{
+	return ((flags >> 8) & 0xff) | (flags & 1) << 11;
+}
+
+/* The last block left for one that had no code then. If that is what comes now, the next time will be direct. */
+static void close_link(struct cpu *c, const struct block *b)
+{
+	const struct jit_link *l = c->jit.link;
+
+	c->jit.link = NULL;
+	if (l && l->page == b->page && l->off == b->off && l->mode == b->mode)
+		emit_target(l->at, b->host);
+}
+
+int jit_enter(struct cpu *c, const struct insn *i)
+{
+	const struct block *b = container_of(i, struct block, insn[0]);
+	int st;
+
+	if (c->jit.link)
+		close_link(c, b);
+	c->jit.flags = flags_from_cc(c->cc);
+	st = c->jit.unit->enter(c, b->body);
+	c->cc = flags_to_cc(c->jit.flags);
+	return st;
+}
+
+/* Called from translated code. A block that its own instruction dropped must not go on. */
+static int step_handler(struct cpu *c, const struct insn *i)
+{
+	int st;
+
+	c->cc = flags_to_cc(c->jit.flags);
+	st = c->jit.unit->step(c, i);
+	c->jit.flags = flags_from_cc(c->cc);
+	return st == ST_OK && i->fn == block_stale ? ST_END : st;
+}
+
+int jit_init(struct cpu *c, insn_fn step)
+{
+	struct code_cache *code = c->code;
+	struct jit *j = os_alloc(sizeof(*j));
+	struct emit e;
+
+	code->host_arena = os_alloc_exec(HOST_ARENA_SIZE);
+	if (j)
+		j->faults = os_alloc(HOST_ARENA_SIZE / BYTES_PER_FAULT * sizeof(j->faults[0]));
+	if (!j || !code->host_arena || !j->faults) {
+		c->jit.unit = j;
+		jit_free(c);
+		return -ENOMEM;
+	}
+	code->host_size = HOST_ARENA_SIZE;
+	j->max_faults = HOST_ARENA_SIZE / BYTES_PER_FAULT;
+	j->step = step;
+	j->handler = step_handler;
+	e.at = code->host_arena;
+	thunks_emit(&e, j, c);
+	code->host_stale = j->leave_start;
+	code->host_floor = code->host_used = ((size_t)(e.at - code->host_arena) + 15) & ~15ul;
+	code->heat = HEAT;
+	c->jit.unit = j;
+	return 0;
+}
+
+void jit_free(struct cpu *c)
+{
+	struct jit *j = c->jit.unit;
+
+	if (c->code) {
+		os_free(c->code->host_arena, HOST_ARENA_SIZE);
+		c->code->host_arena = NULL;
+		c->code->host_size = 0;
+	}
+	if (j)
+		os_free(j->faults, HOST_ARENA_SIZE / BYTES_PER_FAULT * sizeof(j->faults[0]));
+	os_free(j, sizeof(*j));
+	c->jit.unit = NULL;
+}
+
+u64 jit_recover(const struct cpu *c, u64 ip)
+{
+	const struct jit *j = c->jit.unit;
+	u64 base = c->code ? (u64)(uintptr_t)c->code->host_arena : 0;
+	u32 low = 0, high;
+
+	if (!j || ip - base >= c->code->host_used)
+		return 0;
+	high = j->nr_faults;
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (j->faults[mid].at < ip - base)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < j->nr_faults && j->faults[low].at == ip - base ? base + j->faults[low].to : 0;
+}

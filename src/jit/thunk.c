@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+/* Ways in and out of translated code, made once per CPU. */
+#include "jit/translate.h"
+
+static void save_registers(struct emit *e)
+{
+	for (unsigned n = RAX; n <= R15; n++)
+		if (guest_reg(n * 8) != H_NONE)
+			emit_store(e, SZ_64, gpr_field(n), guest_reg(n * 8));
+}
+
+static void load_registers(struct emit *e)
+{
+	for (unsigned n = RAX; n <= R15; n++)
+		if (guest_reg(n * 8) != H_NONE)
+			emit_load(e, SZ_64, guest_reg(n * 8), gpr_field(n));
+}
+
+/* What the ABI lets callees keep, in the order of pushing. */
+static const u8 callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
+
+static void emit_push_pop(struct emit *e, unsigned opcode, unsigned reg)
+{
+	if (reg >= 8)
+		emit8(e, 0x41);
+	emit8(e, opcode | (reg & 7));
+}
+
+/* int enter(cpu, code): six registers and the return address, and 8 bytes more align the stack. */
+static void emit_enter(struct emit *e)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++)
+		emit_push_pop(e, 0x50, callee_saved[n]);
+	emit_alu_imm(e, SZ_64, ALU_SUB, rm_reg(H_RSP), 8);
+	emit_mov(e, H_CPU, H_RDI);
+	emit_mov(e, H_ADDR, H_RSI);
+	load_registers(e);
+	emit_ext(e, SZ_32, 0xff, 4, rm_reg(H_ADDR)); /* jmp */
+}
+
+static void emit_return(struct emit *e)
+{
+	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
+	for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;)
+		emit_push_pop(e, 0x58, callee_saved[n]);
+	emit8(e, 0xc3);
+}
+
+static void emit_leave(struct emit *e)
+{
+	emit_store(e, SZ_64, gpr_field(R_RIP), H_ADDR);
+	save_registers(e);
+	emit_const(e, H_RAX, ST_END);
+	emit_return(e);
+}
+
+/* The handler said more than ST_OK: that ends the run, and the way back into the block is dropped. */
+static void emit_slow(struct emit *e, const struct jit *j)
+{
+	u8 *out;
+
+	save_registers(e);
+	emit_mov(e, H_RDI, H_CPU);
+	emit_mov(e, H_RSI, H_ADDR);
+	emit_alu_imm(e, SZ_64, ALU_SUB, rm_reg(H_RSP), 8);
+	emit_const(e, H_TMP, (u64)(uintptr_t)j->handler);
+	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
+	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
+	emit_rm(e, SZ_32, 0x85, H_RAX, rm_reg(H_RAX)); /* test */
+	out = emit_jcc(e, COND_NZ);
+	load_registers(e);
+	emit8(e, 0xc3);
+	emit_here(e, out);
+	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
+	emit_return(e);
+}
+
+#define ENTRY(field) rm_mem(H_TMP2, offsetof(struct jump_entry, field))
+
+/*
+ * block_lookup() for 64-bit mode, where RIP is the linear address. A block without host code is one to leave for: the
+ * branch to it can be made.
+ */
+static void emit_look_up(struct emit *e, const struct jit *j, const struct cpu *c)
+{
+	struct code_cache *code = c->code;
+	u8 *miss[4], *no_code;
+
+	_Static_assert(sizeof(struct jump_entry) == 32, "the shift below");
+	emit_store(e, SZ_64, CPU_FIELD(jit.rip), H_ADDR);
+	emit_mov(e, H_TMP2, H_ADDR);
+	emit_ext(e, SZ_64, 0xc1, 5, rm_reg(H_TMP2)); /* shr */
+	emit8(e, JUMP_BITS);
+	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_XOR), H_TMP2, rm_reg(H_ADDR));
+	emit_alu_imm(e, SZ_32, ALU_AND, rm_reg(H_TMP2), (1u << JUMP_BITS) - 1);
+	emit_ext(e, SZ_32, 0xc1, 4, rm_reg(H_TMP2)); /* shl */
+	emit8(e, 5);
+	emit_const(e, H_TMP, (u64)(uintptr_t)code);
+	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_TMP2, rm_mem(H_TMP, offsetof(struct code_cache, jump)));
+	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_ADDR, ENTRY(lin));
+	miss[0] = emit_jcc(e, COND_NZ);
+	emit_load(e, SZ_64, H_ADDR, rm_mem(H_TMP, offsetof(struct code_cache, stamp)));
+	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_ADDR, ENTRY(stamp));
+	miss[1] = emit_jcc(e, COND_NZ);
+	emit_load(e, SZ_64, H_ADDR, CPU_FIELD(code_key));
+	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_ADDR, ENTRY(key));
+	miss[2] = emit_jcc(e, COND_NZ);
+	emit_load(e, SZ_64, H_TMP, rm_mem(H_TMP, offsetof(struct code_cache, epoch)));
+	emit_load(e, SZ_64, H_TMP2, ENTRY(block));
+	emit_load(e, SZ_64, H_ADDR, rm_mem(H_TMP2, offsetof(struct block, page)));
+	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_TMP, rm_mem(H_ADDR, offsetof(struct code_page, epoch)));
+	miss[3] = emit_jcc(e, COND_NZ);
+	emit_load(e, SZ_64, H_ADDR, CPU_FIELD(jit.rip));
+	emit_load(e, SZ_64, H_TMP2, rm_mem(H_TMP2, offsetof(struct block, host)));
+	emit_rm(e, SZ_64, 0x85, H_TMP2, rm_reg(H_TMP2)); /* test */
+	no_code = emit_jcc(e, COND_Z);
+	emit8(e, 0xc3);
+	emit_here(e, no_code);
+	emit_const(e, H_TMP2, (u64)(uintptr_t)j->leave);
+	emit8(e, 0xc3);
+	for (unsigned n = 0; n < ARRAY_SIZE(miss); n++)
+		emit_here(e, miss[n]);
+	emit_load(e, SZ_64, H_ADDR, CPU_FIELD(jit.rip));
+	emit_rm(e, SZ_32, OPC_ALU_LOAD(ALU_XOR), H_TMP2, rm_reg(H_TMP2));
+	emit8(e, 0xc3);
+}
+
+void thunks_emit(struct emit *e, struct jit *j, struct cpu *c)
+{
+	const u8 *enter = e->at;
+
+	__builtin_memcpy(&j->enter, &enter, sizeof(enter));
+	emit_enter(e);
+	j->slow = e->at;
+	emit_slow(e, j);
+	j->leave_link = e->at;
+	emit_store(e, SZ_64, CPU_FIELD(jit.link), H_ADDR);
+	j->leave_start = e->at;
+	emit_load(e, SZ_64, H_ADDR, gpr_field(R_BLOCK));
+	j->leave = e->at;
+	emit_leave(e);
+	j->look_up = e->at;
+	emit_look_up(e, j, c);
+}

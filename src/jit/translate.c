@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+/* One block of decoded instructions becomes host code. */
+#include "jit/translate.h"
+
+/* ---- flags ---- */
+/* LAHF and SETO go through RAX, and change no flag themselves. */
+void flags_save(struct trans *t)
+{
+	struct emit *e = &t->e;
+
+	if (t->flags != FLAGS_LIVE)
+		return;
+	emit_mov(e, H_TMP, H_RAX);
+	emit8(e, 0x9f);                                                /* lahf */
+	emit_ext(e, SZ_8, OPC_0F | OPC_BYTE | 0x90, 0, rm_reg(H_RAX)); /* seto al */
+	emit_store(e, SZ_16, CPU_FIELD(jit.flags), H_RAX);
+	emit_mov(e, H_RAX, H_TMP);
+	t->flags = FLAGS_BOTH;
+}
+
+/* Adding 0x7f to AL makes an overflow of OF. */
+void flags_live(struct trans *t)
+{
+	struct emit *e = &t->e;
+
+	if (t->flags != FLAGS_SAVED)
+		return;
+	emit_mov(e, H_TMP, H_RAX);
+	emit_rm(e, SZ_32, OPC_0F | OPC_SAME | 0xb7, H_RAX, CPU_FIELD(jit.flags)); /* movzx */
+	emit8(e, 0x04);                                                           /* add al, imm8 */
+	emit8(e, 0x7f);
+	emit8(e, 0x9e); /* sahf */
+	emit_mov(e, H_RAX, H_TMP);
+	t->flags = FLAGS_BOTH;
+}
+
+void flags_before(struct trans *t, enum flag_use use)
+{
+	if (use == USE_MERGE || use == USE_READ)
+		flags_live(t);
+}
+
+void flags_after(struct trans *t, enum flag_use use)
+{
+	if (use == USE_SET || use == USE_MERGE)
+		t->flags = FLAGS_LIVE;
+}
+
+/* ---- the way to the handler ---- */
+void slow_if(struct trans *t, unsigned cond)
+{
+	t->cur->site[t->cur->nr_sites++] = emit_jcc(&t->e, cond);
+}
+
+static void call_handler(struct emit *e, const struct jit *j, const struct insn *i)
+{
+	emit_const(e, H_ADDR, (u64)(uintptr_t)i);
+	emit_target(emit_call(e), j->slow);
+}
+
+static void emit_slow_paths(struct trans *t, struct jit *j)
+{
+	const u8 *base = t->c->code->host_arena;
+
+	for (unsigned n = 0; n < t->nr_slow; n++) {
+		struct slow *s = &t->slow[n];
+		u32 here = (u32)(t->e.at - base);
+
+		for (unsigned k = 0; k < s->nr_sites; k++)
+			emit_here(&t->e, s->site[k]);
+		for (unsigned k = 0; k < s->nr_faults; k++)
+			j->faults[j->nr_faults++] = (struct fault_site){ (u32)(s->fault[k] - base), here };
+		call_handler(&t->e, j, s->i);
+		if (!s->resume)
+			continue; /* no branch's handler says ST_OK */
+		t->flags = FLAGS_SAVED;
+		if (s->live)
+			flags_live(t);
+		emit_target(emit_jmp(&t->e), s->resume);
+	}
+}
+
+/* ---- from block to block ---- */
+void look_up(struct trans *t)
+{
+	emit_target(emit_call(&t->e), t->jit->look_up);
+	emit_rm(&t->e, SZ_64, 0x85, H_TMP2, rm_reg(H_TMP2)); /* test */
+	slow_if(t, COND_Z);
+}
+
+void go_found(struct trans *t)
+{
+	emit_store(&t->e, SZ_64, gpr_field(R_BLOCK), H_ADDR);
+	emit_ext(&t->e, SZ_32, 0xff, 4, rm_reg(H_TMP2)); /* jmp */
+	t->ended = true;
+}
+
+static void go_within_page(struct trans *t, s64 delta)
+{
+	unsigned off = (unsigned)(t->b->off + delta);
+	const struct block *to = off == t->b->off ? t->b : block_find(t->b->page, off, t->b->mode);
+	u8 *site;
+
+	if (delta)
+		emit_alu_imm(&t->e, SZ_64, ALU_ADD, gpr_field(R_BLOCK), (u64)delta);
+	site = emit_jmp(&t->e);
+	if (to && to->host) {
+		emit_target(site, to->host);
+		return;
+	}
+	t->link[t->nr_links].site = site;
+	t->link[t->nr_links++].off = (u16)off;
+}
+
+void go_to(struct trans *t, s64 delta, bool branch)
+{
+	s64 off = t->b->off + delta;
+
+	t->ended = true;
+	if (off >= 0 && off < (s64)PAGE_SIZE) {
+		go_within_page(t, delta);
+		return;
+	}
+	emit_load(&t->e, SZ_64, H_ADDR, gpr_field(R_BLOCK));
+	emit_alu_imm(&t->e, SZ_64, ALU_ADD, rm_reg(H_ADDR), (u64)delta);
+	if (branch) {
+		look_up(t);
+	} else {
+		emit_target(emit_call(&t->e), t->jit->look_up);
+		emit_rm(&t->e, SZ_64, 0x85, H_TMP2, rm_reg(H_TMP2)); /* test */
+		t->leave[t->nr_leaves++] = emit_jcc(&t->e, COND_Z);
+	}
+	go_found(t);
+}
+
+/* Where a jump goes as long as there is no code: out, to come back with the block that was looked for. */
+static void emit_links(struct trans *t)
+{
+	static const u8 lea_behind_jmp[] = { 0x48, 0x8d, 0x0d, 5, 0, 0, 0 }; /* lea rcx, [rip + 5] */
+	struct emit *e = &t->e;
+
+	for (unsigned n = 0; n < t->nr_links; n++) {
+		struct jit_link l = { t->link[n].site, t->b->page, t->link[n].off, t->b->mode };
+
+		emit_here(e, t->link[n].site);
+		for (unsigned k = 0; k < sizeof(lea_behind_jmp); k++)
+			emit8(e, lea_behind_jmp[k]);
+		emit_target(emit_jmp(e), t->jit->leave_link);
+		__builtin_memcpy(e->at, &l, sizeof(l));
+		e->at += sizeof(l);
+	}
+}
+
+/* What run() does between two blocks: attention, the budget, and the count of work. */
+static void emit_entry(struct trans *t, u8 *out[2])
+{
+	struct emit *e = &t->e;
+
+	t->b->host = e->at;
+	emit_alu_imm(e, SZ_32, ALU_CMP, CPU_FIELD(attn), 0);
+	out[0] = emit_jcc(e, COND_NZ);
+	emit_alu_imm(e, SZ_32, ALU_SUB, CPU_FIELD(budget), 1);
+	out[1] = emit_jcc(e, COND_B);
+	emit_const(e, H_TMP, t->b->work);
+	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_ADD), H_TMP, CPU_FIELD(work));
+	t->b->body = e->at;
+}
+
+static void emit_exits(struct trans *t, u8 *out[2])
+{
+	struct emit *e = &t->e;
+
+	emit_here(e, out[1]);
+	emit_alu_imm(e, SZ_32, ALU_ADD, CPU_FIELD(budget), 1);
+	emit_here(e, out[0]);
+	emit_target(emit_jmp(e), t->jit->leave_start);
+	for (unsigned n = 0; n < t->nr_leaves; n++)
+		emit_target(t->leave[n], t->jit->leave);
+}
+
+/* Whatever has no rule is its handler's, as is what a rule leaves to it. */
+static void emit_insn(struct trans *t, const struct insn *i)
+{
+	const struct rule *r = rule_find(i);
+
+	t->cur = &t->slow[t->nr_slow];
+	*t->cur = (struct slow){ .i = i };
+	if (!r || !r->emit(t, i, r)) {
+		flags_save(t);
+		call_handler(&t->e, t->jit, i);
+		t->flags = FLAGS_SAVED;
+		return;
+	}
+	if (!t->cur->nr_sites)
+		return;
+	t->nr_slow++;
+	t->cur->live = t->flags != FLAGS_SAVED;
+	t->cur->resume = t->ended ? NULL : t->e.at;
+}
+
+/* A handler called from translated code costs more than one called from threaded code. */
+static bool worth_it(const struct block *b)
+{
+	unsigned known = 0;
+
+	for (unsigned n = 0; n < b->n; n++)
+		known += rule_find(&b->insn[n]) != NULL;
+	return known * 2 >= b->n;
+}
+
+bool jit_translate(struct cpu *c, struct block *b)
+{
+	struct jit *j = c->jit.unit;
+	struct trans t = { .jit = j, .c = c, .b = b, .flags = FLAGS_SAVED };
+	struct code_cache *code = c->code;
+	u8 *out[2];
+
+	if (!j || !b->page || b->mode != DECODE_64 || b->host || !worth_it(b))
+		return true;
+	if (code->host_size - code->host_used < TRANSLATE_ROOM || j->max_faults - j->nr_faults < 2 * BLOCK_MAX_INSNS)
+		return false;
+	if (code->host_used == code->host_floor)
+		j->nr_faults = 0;
+	t.e.at = code->host_arena + code->host_used;
+	emit_entry(&t, out);
+	for (unsigned n = 0; n < b->n; n++)
+		emit_insn(&t, &b->insn[n]);
+	if (!t.ended) {
+		flags_save(&t);
+		go_to(&t, b->bytes, false);
+	}
+	emit_slow_paths(&t, j);
+	emit_links(&t);
+	emit_exits(&t, out);
+	code->host_used = ((size_t)(t.e.at - code->host_arena) + 15) & ~15ul;
+	b->insn[0].run = jit_enter;
+	c->stats.translations++;
+	return true;
+}

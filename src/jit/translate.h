@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Translating one block: what the rules for instructions (rules.c, branch.c) have to work with.
+ *
+ * Where things are while translated code runs:
+ *  - H_CPU: struct cpu. RSP: the host's stack, 16-byte aligned.
+ *  - Guest registers: as guest_reg() says, in a host register or in cpu::gpr.
+ *  - Status flags: at the start and at the end of a block in cpu::jit.flags; within, as trans::flags says.
+ *  - H_ADDR, H_TMP, H_TMP2: anything. After operand_address(), H_ADDR is the operand's host address.
+ *  - cpu::gpr[R_BLOCK]: RIP at the start of the block; RIP itself is nowhere.
+ */
+#ifndef UKVM_JIT_TRANSLATE_H
+#define UKVM_JIT_TRANSLATE_H
+
+#include "jit/emit.h"
+#include "jit/jit.h"
+#include "mem/mem.h"
+
+#define H_CPU H_R15
+#define H_ADDR H_RCX
+#define H_TMP H_R11
+#define H_TMP2 H_R14
+
+#define CPU_FIELD(field) rm_mem(H_CPU, offsetof(struct cpu, field))
+
+/* Room that no block's code can exceed: instructions of at most 300 bytes, with 60 for their slow path. */
+#define TRANSLATE_ROOM (BLOCK_MAX_INSNS * 512)
+
+enum flags_at {
+	FLAGS_SAVED, /* in cpu::jit.flags */
+	FLAGS_LIVE,  /* in the host's RFLAGS */
+	FLAGS_BOTH,
+};
+
+/* Where one instruction leaves for its handler; the handler's way back, if the block goes on. */
+struct slow {
+	const struct insn *i;
+	u8 *site[6];  /* displacements of jumps */
+	u8 *fault[2]; /* instructions that access guest memory */
+	u8 nr_sites, nr_faults;
+	bool live; /* flags are to be FLAGS_LIVE there */
+	u8 *resume;
+};
+
+struct trans {
+	struct emit e;
+	const struct jit *jit;
+	struct cpu *c;
+	struct block *b;
+	enum flags_at flags;
+	bool ended;       /* control does not reach what comes next */
+	struct slow *cur; /* the current instruction's */
+	struct slow slow[BLOCK_MAX_INSNS];
+	struct {
+		u8 *site;
+		u16 off;
+	} link[4];    /* jumps within the page to where there is no code yet */
+	u8 *leave[2]; /* jumps with the RIP to go on at in H_ADDR */
+	u8 nr_slow, nr_links, nr_leaves;
+};
+
+/* What an instruction has to do with the status flags. */
+enum flag_use {
+	USE_NOT,
+	USE_SET,   /* defines all of them */
+	USE_MERGE, /* reads or keeps some, defines others */
+	USE_READ,
+};
+
+/*
+ * How to translate an operation. emit() returns false, before it has emitted anything, for a form that it leaves to the
+ * handler.
+ */
+struct rule {
+	bool (*emit)(struct trans *t, const struct insn *i, const struct rule *r);
+	u16 opcode; /* or the kind's number: see rules.c */
+	u8 digit;
+	u8 use; /* enum flag_use */
+};
+
+/* NULL if there is none. (rules.c, branch.c) */
+const struct rule *rule_find(const struct insn *i);
+const struct rule *branch_rule_find(const struct insn *i);
+
+/* ---- registers (operand.c); off is as in struct insn ---- */
+/* The host register that holds a guest register, H_NONE for those in cpu::gpr. */
+enum host_reg guest_reg(unsigned off);
+struct rm gpr_field(unsigned n);
+/* AH, BH, DH; CH has no host register. */
+static inline bool is_high_byte(unsigned off)
+{
+	return off & 1;
+}
+
+/* A register's value, in the guest's own host register or in scratch (bytes from AH, BH, DH in H_ADDR). */
+enum host_reg source(struct trans *t, unsigned off, enum host_reg scratch);
+/* The register to compute a result in: with its old value, if it is needed. dest_done() puts it where it belongs. */
+enum host_reg dest(struct trans *t, unsigned off, unsigned size, bool old, enum host_reg scratch);
+void dest_done(struct trans *t, unsigned off, enum host_reg r);
+
+/* ---- memory operands (operand.c) ---- */
+/* Can the operand be translated at all? */
+bool operand_ok(const struct insn *i);
+/* The effective address as something LEA takes; may use H_TMP and H_TMP2. */
+struct rm operand_ea(struct trans *t, const struct insn *i);
+/* H_ADDR = host address of the operand of 1 << size bytes, or off to the handler. Flags are saved before. */
+void operand_address(struct trans *t, const struct insn *i, unsigned size, enum mem_access how);
+/* The same for a linear address that H_ADDR holds already. */
+void check_address(struct trans *t, unsigned size, enum mem_access how);
+/* [H_ADDR], in the instruction that is emitted next. */
+struct rm guest_memory(struct trans *t);
+
+/* ---- flags (translate.c) ---- */
+void flags_save(struct trans *t);
+void flags_live(struct trans *t);
+/* Before and after a host instruction that does to the flags what the guest's does. */
+void flags_before(struct trans *t, enum flag_use use);
+void flags_after(struct trans *t, enum flag_use use);
+
+/* ---- control (translate.c) ---- */
+/* A jump to the handler of the current instruction on a condition. */
+void slow_if(struct trans *t, unsigned cond);
+/*
+ * On to RIP + delta, counted from the start of the block. Flags must be saved. branch: the current instruction jumps
+ * there, and its handler knows what to do if that is not straightforward.
+ */
+void go_to(struct trans *t, s64 delta, bool branch);
+/* H_ADDR: a RIP. To the handler if no block is known there; else H_TMP2 is where to go on. H_ADDR stays. */
+void look_up(struct trans *t);
+/* After look_up(): goes there. */
+void go_found(struct trans *t);
+
+/* ---- what there is once per CPU (thunk.c) ---- */
+struct jit {
+	int (*enter)(struct cpu *c, const u8 *code); /* runs translated code; returns a status */
+	const u8 *slow;        /* called with an instruction in H_ADDR; returns if its handler said ST_OK */
+	const u8 *look_up;     /* called with a RIP in H_ADDR: H_TMP2 is where to go on, or 0; may use H_TMP */
+	const u8 *leave;       /* ends with ST_END at the RIP in H_ADDR */
+	const u8 *leave_start; /* at R_BLOCK */
+	const u8 *leave_link;  /* the same; H_ADDR: the jit_link it came from */
+	insn_fn step, handler; /* the interpreter's; what translated code calls around it */
+	struct fault_site {
+		u32 at, to; /* from the start of the arena */
+	} * faults;         /* ascending */
+	u32 nr_faults, max_faults;
+};
+
+/* insn::run of a translated block's first instruction. (jit.c) */
+int jit_enter(struct cpu *c, const struct insn *i);
+
+void thunks_emit(struct emit *e, struct jit *j, struct cpu *c);
+
+#endif

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: MIT
+/* Translated code: links between blocks, code that changes, faults and lost memory in the middle, a full arena. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "flat.h"
+#include "jit/translate.h"
+#include "os/guard.h"
+
+#define MEM (4ull << 20)
+#define CODE 0x1000
+#define DATA 0x10000
+#define STACK 0x20000
+
+/* Guest programs, in the assembler's words; each is copied to where it runs. */
+#define PROGRAM(name, text)                                                                                            \
+	__asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name "_end:\n.popsection");                            \
+	extern const u8 name[], name##_end[]
+
+static void load(struct flat *f, u64 at, const u8 *begin, const u8 *end)
+{
+	memcpy(f->mem + at, begin, (size_t)(end - begin));
+}
+#define LOAD(f, at, name) load(f, at, name, name##_end)
+
+/* 64-bit mode at CODE; blocks are translated when they run for the heat-th time. */
+static struct flat *translating(u32 heat)
+{
+	struct flat *f = flat_new(MEM);
+
+	if (interp_translate(&f->cpu)) {
+		flat_free(f);
+		return NULL;
+	}
+	f->cpu.code->heat = heat;
+	flat_long(f, CODE);
+	f->cpu.gpr[RSP] = STACK;
+	f->cpu.gpr[RDI] = DATA;
+	f->cpu.gpr[RDX] = 0; /* RESET leaves the CPU's signature there */
+	return f;
+}
+#define NEW(heat)                                                                                                      \
+	({                                                                                                             \
+		struct flat *f_ = translating(heat);                                                                   \
+		if (!f_)                                                                                               \
+			skip(); /* this host gives no memory to execute from */                                        \
+		f_;                                                                                                    \
+	})
+
+static void run_to_hlt(struct flat *f)
+{
+	assert_int_equal(interp_run(&f->cpu), EXIT_HLT);
+}
+
+PROGRAM(sum, "xor %eax, %eax; mov $10000, %ecx\n"
+	     "1: test $1, %cl; jz 2f; add %rcx, %rax; jmp 3f\n"
+	     "2: sub $1, %rax\n"
+	     "3: dec %ecx; jnz 1b; hlt");
+
+/* Five blocks in one page, which find each other's code. */
+static void a_loop(void **state)
+{
+	for (u32 heat = 1; heat < 6; heat++) {
+		struct flat *f = NEW(heat);
+
+		(void)state;
+		LOAD(f, CODE, sum);
+		run_to_hlt(f);
+		assert_int_equal(f->cpu.gpr[RAX], 5000 * 5000 - 5000);
+		assert_int_equal(f->cpu.gpr[RCX], 0);
+		assert_true(cpu_rflags(&f->cpu) & FL_ZF);
+		assert_in_range(f->cpu.stats.translations, 4, 7);
+		/* Statistics do not know the difference. */
+		assert_int_equal(f->cpu.stats.insns, 2 + 10000 * 4 + 5000 * 3 + 1);
+		flat_free(f);
+	}
+}
+
+PROGRAM(count, "mov $5000, %ecx\n1: push %rcx; call 0x2000; pop %rcx; loop 1b; hlt");
+PROGRAM(callee, "lea 1(%rbx), %rbx; mov $0x3000, %eax; jmp *%rax");
+PROGRAM(tail, "add $2, %rdx; ret");
+
+/* The pages are 0x1000 to 0x3000: `call 0x2000` is relative to where the linker has put it. */
+static void between_pages(void **state)
+{
+	struct flat *f = NEW(2);
+	s32 rel;
+
+	(void)state;
+	LOAD(f, CODE, count);
+	rel = 0x2000 - (CODE + 11);
+	memcpy(f->mem + CODE + 7, &rel, 4);
+	assert_int_equal(f->mem[CODE + 6], 0xe8);
+	LOAD(f, 0x2000, callee);
+	LOAD(f, 0x3000, tail);
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RBX], 5000);
+	assert_int_equal(f->cpu.gpr[RDX], 10000);
+	assert_int_equal(f->cpu.gpr[RSP], STACK);
+	flat_free(f);
+}
+
+/* A store into the block that executes, and behind it into one that others are linked to. */
+PROGRAM(self, "mov $100, %ecx\n"
+	      "1: movl %ecx, 2f+1(%rip)\n"
+	      "2: mov $0, %eax\n"
+	      "add %rax, %rbx; call 3f; dec %ecx; jnz 1b; hlt\n"
+	      "3: movb %cl, 4f+3(%rip); jmp 4f\n"
+	      "4: lea 1(%rdx), %rdx; ret");
+
+static void code_that_writes_itself(void **state)
+{
+	struct flat *f = NEW(1);
+	s64 sum = 0;
+
+	(void)state;
+	LOAD(f, CODE, self);
+	run_to_hlt(f);
+	for (s64 n = 1; n <= 100; n++)
+		sum += n;
+	assert_int_equal(f->cpu.gpr[RBX], sum);
+	assert_int_equal(f->cpu.gpr[RDX], sum);
+	flat_free(f);
+}
+
+/* Written by somebody else: seen at the next serialization, in every block that has a link there, too. */
+static void code_that_the_client_writes(void **state)
+{
+	struct flat *f = NEW(1);
+
+	(void)state;
+	LOAD(f, CODE, sum);
+	run_to_hlt(f);
+	f->mem[CODE + (sum_end - sum) - 6] = 3; /* sub $3, %rax */
+	assert_int_equal(f->mem[CODE + (sum_end - sum) - 7], 0xe8);
+	code_serialize(&f->cpu);
+	f->cpu.gpr[R_RIP] = CODE;
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RAX], 5000 * 5000 - 3 * 5000);
+	flat_free(f);
+}
+
+/* Registers without a host register take part. */
+PROGRAM(fault, "mov $7, %r15d; xor %r14d, %r14d; cmp $8, %r15; mov (%rdi), %r13; add $1, %r15; sub $9, %r14; hlt");
+
+/* Without an IDT a fault ends in a shutdown, at the instruction. */
+static void a_fault_in_the_middle(void **state)
+{
+	struct flat *f = NEW(1);
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	LOAD(f, CODE, fault);
+	c->gpr[RDI] = 2ull << 30;
+	c->gpr[R13] = 55;
+	c->exact_stats = true;
+	assert_int_equal(interp_run(c), EXIT_SHUTDOWN);
+	assert_int_equal(c->gpr[R_RIP], CODE + 13);
+	assert_int_equal(c->gpr[R15], 7);
+	assert_int_equal(c->gpr[R14], 0);
+	assert_int_equal(c->gpr[R13], 55);
+	assert_int_equal(cpu_rflags(c) & FL_STATUS, FL_CF | FL_PF | FL_AF | FL_SF); /* of 7 - 8 */
+	assert_int_equal(c->stats.insns, 3);
+	flat_free(f);
+}
+
+PROGRAM(store, "1: mov %rax, (%rdi); inc %rax; cmp $100, %rax; jnz 1b; cmp %rax, %rax; add %rbx, (%rsi); hlt");
+
+static bool owns(void *ctx, u64 addr)
+{
+	const struct flat *f = ctx;
+
+	return addr - (u64)(uintptr_t)f->mem < f->size;
+}
+
+static u64 recover(void *ctx, u64 ip)
+{
+	const struct flat *f = ctx;
+	u64 to = jit_recover(&f->cpu, ip);
+
+	if (to)
+		((struct flat *)ctx)->pio_data[0]++;
+	return to;
+}
+
+static __attribute__((noinline)) bool run_guarded(struct flat *f)
+{
+	struct os_guard g;
+
+	if (os_guard_enter(&g, owns, f)) {
+		interp_unwind(&f->cpu);
+		return false;
+	}
+	g.recover = recover;
+	interp_run(&f->cpu);
+	os_guard_leave(&g);
+	return true;
+}
+
+/* The client unmaps memory that translated code reaches without a look: the state is that before the instruction. */
+static void memory_is_lost(void **state)
+{
+	struct flat *f = NEW(1);
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	assert_int_equal(os_guard_init(), 0);
+	LOAD(f, CODE, store);
+	c->gpr[RSI] = DATA;
+	c->gpr[RBX] = 1;
+	run_to_hlt(f); /* now the soft TLB has the page */
+	munmap(f->mem + DATA, PAGE_SIZE);
+	c->gpr[R_RIP] = CODE;
+	c->gpr[RAX] = 42;
+	assert_false(run_guarded(f));
+	assert_int_equal(f->pio_data[0], 1);
+	assert_int_equal(c->gpr[R_RIP], CODE);
+	assert_int_equal(c->gpr[RAX], 42);
+	/* The read-modify-write, with the flags of the comparison before it. */
+	c->gpr[RDI] = DATA + 0x1000;
+	assert_false(run_guarded(f));
+	assert_int_equal(f->pio_data[0], 2);
+	assert_int_equal(c->gpr[R_RIP], CODE + (store_end - store) - 4);
+	assert_int_equal(c->gpr[RAX], 100);
+	assert_int_equal(cpu_rflags(c) & FL_STATUS, FL_ZF | FL_PF);
+	assert_ptr_not_equal(mmap(f->mem + DATA, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			     MAP_FAILED);
+	assert_true(run_guarded(f));
+	assert_int_equal(f->mem[DATA], 1);
+	assert_int_equal(jit_recover(c, (u64)(uintptr_t)f->mem), 0);
+	flat_free(f);
+}
+
+/* More code than there is room for: all of it is forgotten, and begun anew. */
+static void the_arena_is_full(void **state)
+{
+	struct flat *f = NEW(1);
+	struct cpu *c = &f->cpu;
+	unsigned at = 0x40000;
+
+	(void)state;
+	c->code->host_size = c->code->host_floor + 4 * TRANSLATE_ROOM;
+	for (unsigned n = 0; n < 20000; n++) { /* inc rax; jmp +1; int3 */
+		static const u8 piece[] = { 0x48, 0xff, 0xc0, 0xeb, 0x01, 0xcc };
+
+		memcpy(f->mem + at, piece, sizeof(piece));
+		at += sizeof(piece);
+	}
+	f->mem[at] = 0xf4;
+	for (unsigned round = 1; round <= 2; round++) {
+		c->gpr[R_RIP] = 0x40000;
+		run_to_hlt(f);
+		assert_int_equal(c->gpr[RAX], 20000 * round);
+	}
+	assert_true(c->code->host_used <= c->code->host_size);
+	assert_in_range(c->stats.translations, 20000, 45000);
+	flat_free(f);
+}
+
+/* KVM_RUN ends soon after a poll says so, from a loop that never leaves translated code by itself. */
+static bool stop(void *ctx)
+{
+	unsigned *polls = ctx;
+
+	return ++*polls == 3;
+}
+
+PROGRAM(endless, "1: inc %rax; jmp 1b");
+
+static void an_endless_loop_is_polled(void **state)
+{
+	static const struct cpu_host host = { .poll = stop };
+	struct flat *f = NEW(1);
+	unsigned polls = 0;
+
+	(void)state;
+	f->cpu.host = &host;
+	f->cpu.host_ctx = &polls;
+	LOAD(f, CODE, endless);
+	assert_int_equal(interp_run(&f->cpu), EXIT_INTR);
+	assert_in_range(f->cpu.gpr[RAX], 8000, 8200);
+	assert_int_equal(f->cpu.gpr[R_RIP], CODE);
+	cpu_attn(&f->cpu, ATTN_KICK);
+	assert_int_equal(interp_run(&f->cpu), EXIT_INTR);
+	assert_int_equal(polls, 3);
+	flat_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_loop),
+		cmocka_unit_test(between_pages),
+		cmocka_unit_test(code_that_writes_itself),
+		cmocka_unit_test(code_that_the_client_writes),
+		cmocka_unit_test(a_fault_in_the_middle),
+		cmocka_unit_test(memory_is_lost),
+		cmocka_unit_test(the_arena_is_full),
+		cmocka_unit_test(an_endless_loop_is_polled),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
