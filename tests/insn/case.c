@@ -169,6 +169,25 @@ static bool alone(const struct row_info *row)
 	}
 }
 
+static bool iterates(const struct row_info *row)
+{
+	return row->op == OP_movs || row->op == OP_cmps || row->op == OP_stos || row->op == OP_lods ||
+	       row->op == OP_scas;
+}
+
+/* The same bytes again for every answer, if a device is among what it stores to. */
+static bool stores_in_pieces(const struct row_info *row)
+{
+	switch (row->op) {
+	case OP_enter: case OP_fnstenv: case OP_fnsave: case OP_fxsave: case OP_xsave: case OP_xsaveopt: case OP_xsavec:
+	case OP_maskmovq: case OP_maskmovdqu: case OP_vmaskmovdqu:
+	case OP_vmaskmovps: case OP_vmaskmovpd: case OP_vpmaskmovd: case OP_vpmaskmovq:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Rows that a sequence may have in front of its last one. */
 static const struct row_info *random_row(struct gen *g)
 {
@@ -238,6 +257,9 @@ bool gen_case(struct gen *g, struct test_case *t, u32 row, u64 seed)
 	else if (chance(&g->rng, 15) && !alone(&row_table[row]))
 		before = 1 + below(&g->rng, 3);
 	g->sequence = before;
+	t->at_once = !before && !iterates(&row_table[row]);
+	t->branches = branches(&row_table[row]);
+	t->in_pieces = stores_in_pieces(&row_table[row]);
 	place = choose_place(g, !before && g->width == WIDTH_64 && fetched_whole(&row_table[row]));
 	t->code_at = place - JUMP_LEN;
 	t->insn_off = JUMP_LEN;

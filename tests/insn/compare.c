@@ -194,3 +194,18 @@ const char *compare(const struct test_case *t, const struct outcome *cpu, struct
 				    t->width == WIDTH_64);
 	return d ? d : compare_memory(t, cpu_mem, engine_mem);
 }
+
+const char *compare_engines(const struct test_case *t, const struct outcome *memory, struct outcome *devices,
+			    u8 *memory_image, u8 *device_image)
+{
+	const struct state *a = &memory->s, *b = &devices->s;
+	const char *d = compare_fault(t, memory, devices);
+
+	if (!d)
+		d = compare_integer(a, b, 0);
+	if (!d && memcmp(a->xsave, b->xsave, sizeof(a->xsave)))
+		d = compare_vectors(a->xsave, devices->s.xsave, 0, true) ?: differs("x87 pointers");
+	if (!d && memcmp(memory_image, device_image, MEM_SIZE))
+		d = compare_memory(t, memory_image, device_image);
+	return d;
+}

@@ -6,6 +6,7 @@
  */
 #include "engine.h"
 
+#include <cpuid.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #define GPA_TABLES 0x10000u
 #define GPA_MEM 0x100000u
 #define GPA_CODE 0x140000u
+#define GPA_DEVICE 0x40000000u /* no memory */
 
 /* The kernel's pages lie at this linear address, in the half that Linux hides from user mode. */
 #define KERNEL 0xffff900040000000u
@@ -66,13 +68,18 @@ static void map_page(struct tables *t, u64 linear, u64 gpa, u64 flags)
 	*entry_of(t, table, linear, 0) = gpa | flags | PTE_P;
 }
 
+static void map_image(struct tables *t, u32 devices)
+{
+	for (u32 n = 0; n < NR_MEM_PAGES; n++)
+		map_page(t, mem_pages[n].linear, (devices >> n & 1 ? GPA_DEVICE : GPA_MEM) + n * 4096,
+			 PTE_U | PTE_NX | (mem_pages[n].writable ? PTE_W : 0));
+}
+
 static void make_tables(u8 *mem)
 {
 	struct tables t = { mem, GPA_TABLES };
 
-	for (u32 n = 0; n < NR_MEM_PAGES; n++)
-		map_page(&t, mem_pages[n].linear, GPA_MEM + n * 4096,
-			 PTE_U | PTE_NX | (mem_pages[n].writable ? PTE_W : 0));
+	map_image(&t, 0);
 	for (u32 n = 0; n < CODE_PAGES; n++)
 		map_page(&t, CODE_BASE + n * 4096, GPA_CODE + n * 4096, PTE_U);
 	for (u32 gpa = 0; gpa < GPA_HANDLER + 4096; gpa += 4096)
@@ -170,6 +177,29 @@ void engine_init(struct engine *e, const struct native *n, bool translate)
 	c->seg[SEG_LDTR].attr = ATTR_UNUSABLE;
 	cpu_update_mode(c);
 	tlb_flush(c);
+}
+
+void engine_as_intel(struct engine *e)
+{
+	struct cpu *c = &e->f->cpu;
+
+	for (u32 n = 0; n < c->nr_cpuid; n++)
+		if (!c->cpuid[n].function) {
+			c->cpuid[n].ebx = signature_INTEL_ebx;
+			c->cpuid[n].ecx = signature_INTEL_ecx;
+			c->cpuid[n].edx = signature_INTEL_edx;
+		}
+	cpuid_changed(c);
+	cpu_update_mode(c);
+}
+
+void engine_set_devices(struct engine *e, u32 pages)
+{
+	struct tables t = { e->f->mem, GPA_TABLES }; /* which are all there */
+
+	e->devices = pages;
+	map_image(&t, pages);
+	tlb_flush(&e->f->cpu);
 }
 
 bool engine_has(struct engine *e, unsigned feature)
@@ -294,17 +324,85 @@ static void find_exit(struct outcome *o)
 	o->s.rflags &= ~FL_RF;
 }
 
+/* ---- devices ---- */
+
+static bool memory_changed(const struct engine *e)
+{
+	for (u32 n = 0; n < NR_MEM_PAGES; n++)
+		if (!(e->devices >> n & 1) && memcmp(e->mem + n * 4096, e->image + n * 4096, 4096))
+			return true;
+	return false;
+}
+
+/* A client that does not come back, or saves the vCPU now, has to find the state of before the instruction. */
+static void check_nothing_done(struct engine *e, const struct test_case *t, const u8 *vectors, u64 rflags)
+{
+	static u8 now[XSAVE_IMAGE] __attribute__((aligned(64)));
+	const struct cpu *c = &e->f->cpu;
+
+	if (e->early || !t->at_once || (t->branches && c->gpr[R_RIP] != t->in.rip - t->cs_base))
+		return;
+	store_vectors(&c->fpu, now);
+	if (c->gpr[R_RIP] != t->in.rip - t->cs_base)
+		e->early = "RIP changed before the device answered";
+	else if (memcmp(c->gpr, t->in.gpr, sizeof(t->in.gpr)))
+		e->early = "registers changed before the device answered";
+	else if (cpu_rflags(c) != rflags)
+		e->early = "flags changed before the device answered";
+	else if (memcmp(now, vectors, sizeof(now)))
+		e->early = "vectors changed before the device answered";
+	else if (!t->in_pieces && memory_changed(e))
+		e->early = "memory changed before the device answered";
+}
+
+/* The client's part: kvm/run.c's take_mmio(). */
+static bool answer(struct engine *e)
+{
+	struct cpu *c = &e->f->cpu;
+	struct io_access *a = &c->io.acc[c->io.n - 1];
+	u64 off = a->gpa - GPA_DEVICE;
+
+	if (off >= MEM_SIZE || a->len > 8 || !(e->devices >> off / 4096 & 1))
+		return false;
+	if (a->write)
+		memcpy(e->mem + off, c->exit.mmio.data, a->len);
+	else
+		memcpy(&a->data, e->mem + off, a->len);
+	a->answered = true;
+	cpu_attn(c, ATTN_RESUME);
+	return true;
+}
+
+static enum exit_reason run(struct engine *e, const struct test_case *t)
+{
+	static u8 vectors[XSAVE_IMAGE] __attribute__((aligned(64)));
+	struct cpu *c = &e->f->cpu;
+	struct fpu_host host;
+	u64 rflags = cpu_rflags(c);
+	enum exit_reason why;
+
+	store_vectors(&c->fpu, vectors);
+	e->early = NULL;
+	for (;;) {
+		fpu_host_enter(&host);
+		why = interp_run(c);
+		fpu_host_leave(&host);
+		if (why != EXIT_MMIO)
+			return why;
+		check_nothing_done(e, t, vectors, rflags);
+		if (!answer(e))
+			return why;
+	}
+}
+
 void engine_run(struct engine *e, const struct test_case *t, struct outcome *o)
 {
 	struct cpu *c = &e->f->cpu;
-	struct fpu_host host;
 	enum exit_reason why;
 
 	load_state(e, t);
 	code_serialize(c);
-	fpu_host_enter(&host);
-	why = interp_run(c);
-	fpu_host_leave(&host);
+	why = run(e, t);
 	memcpy(o->s.gpr, c->gpr, sizeof(o->s.gpr));
 	for (unsigned s = SEG_ES; s <= SEG_GS; s++)
 		o->s.sel[s] = c->seg[s].sel;

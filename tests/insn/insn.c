@@ -29,11 +29,11 @@ static struct options {
 	u64 seed, cases, seconds;
 	u32 jobs, max_failures;
 	const char *row, *repro;
-	bool list, table;
+	bool list, table, devices;
 } opt = { .seed = 1, .cases = ~0ull, .seconds = 10, .max_failures = 40 };
 
 static struct native native;
-static struct engine engine, translator;
+static struct engine engine, translator, devices, translator_devices;
 static u8 usable[MAX_ROWS];
 static struct selection selection;
 
@@ -56,35 +56,66 @@ static u64 case_seed(u64 index)
 
 static u8 image[MEM_SIZE] __attribute__((aligned(64)));
 static struct test_case test;
-static struct outcome cpu_out, engine_out;
+static struct outcome cpu_out, engine_out, device_out;
+
+/* Which pages the client's devices have: all of them, or some. */
+static u32 choose_devices(void)
+{
+	u32 all = (1u << NR_MEM_PAGES) - 1, some = (u32)(test.seed * 0xd1342543de82ef95 >> 40);
+
+	return some & 1 << NR_MEM_PAGES ? all : some & all;
+}
+
+static void run_case_in(struct engine *e, struct outcome *o)
+{
+	memcpy(e->mem, image, MEM_SIZE);
+	memcpy(e->code + test.code_at, test.code, test.code_len);
+	engine_run(e, &test, o);
+	memset(e->code + test.code_at, 0xcc, test.code_len);
+}
+
+/* In which an engine that has devices differs from the one that has memory. */
+static const char *run_with_devices(struct engine *e)
+{
+	e->image = image;
+	engine_set_devices(e, choose_devices());
+	run_case_in(e, &device_out);
+	return e->early ? e->early : compare_engines(&test, &engine_out, &device_out, engine.mem, e->mem);
+}
 
 /* The difference to what the CPU did, or NULL. */
 static const char *run_engine(struct engine *e)
 {
-	memcpy(e->mem, image, MEM_SIZE);
-	memcpy(e->code + test.code_at, test.code, test.code_len);
-	engine_run(e, &test, &engine_out);
-	memset(e->code + test.code_at, 0xcc, test.code_len);
+	run_case_in(e, &engine_out);
 	return compare(&test, &cpu_out, &engine_out, native.mem, e->mem);
 }
 
-static const char *run_once(void)
+/* What run() says of the engine, or else of the one that translates; there is only 64-bit code to be translated. */
+static const char *run_both(const char *(*run)(struct engine *e), struct engine *one, struct engine *translating)
 {
 	static char text[256];
-	const char *d;
+	const char *d = run(one);
 
-	memcpy(native.mem, image, MEM_SIZE);
-	memcpy(native.code + test.code_at, test.width == WIDTH_64 ? test.code : test.twin, test.code_len);
-	native_run(&native, &test, &cpu_out);
-	memset(native.code + test.code_at, 0xcc, test.code_len);
-	d = run_engine(&engine);
 	if (d || test.width != WIDTH_64)
 		return d;
-	d = run_engine(&translator);
+	d = run(translating);
 	if (!d)
 		return NULL;
 	snprintf(text, sizeof(text), "translated: %s", d);
 	return text;
+}
+
+static const char *run_once(void)
+{
+	if (opt.devices) {
+		run_case_in(&engine, &engine_out);
+		return run_both(run_with_devices, &devices, &translator_devices);
+	}
+	memcpy(native.mem, image, MEM_SIZE);
+	memcpy(native.code + test.code_at, test.width == WIDTH_64 ? test.code : test.twin, test.code_len);
+	native_run(&native, &test, &cpu_out);
+	memset(native.code + test.code_at, 0xcc, test.code_len);
+	return run_both(run_engine, &engine, &translator);
 }
 
 /*
@@ -109,8 +140,8 @@ static void print_failure(const char *what)
 	char bytes[2 * CODE_MAX + 1];
 
 	hex_bytes(bytes, test.code + test.insn_off, test.insn_len);
-	printf("FAIL %s: %s%s: %s (insn --repro %u:%#llx)\n", row_title(&row_table[test.row]), bytes,
-	       code[test.width], what, test.row, (unsigned long long)test.seed);
+	printf("FAIL %s: %s%s: %s (insn %s--repro %u:%#llx)\n", row_title(&row_table[test.row]), bytes,
+	       code[test.width], what, opt.devices ? "--devices " : "", test.row, (unsigned long long)test.seed);
 	fflush(stdout);
 }
 
@@ -143,6 +174,14 @@ static void dump_state(const char *name, const struct outcome *o)
 
 /* ---- workers ---- */
 
+static void prepare_engine(struct engine *e, bool translate)
+{
+	engine_init(e, &native, translate);
+	if (opt.devices)
+		engine_as_intel(e);
+	memset(e->code, 0xcc, CODE_PAGES * 4096);
+}
+
 static void prepare(void)
 {
 	const char *why;
@@ -151,11 +190,11 @@ static void prepare(void)
 		fprintf(stderr, "insn: skipped: %s\n", why);
 		exit(SKIPPED);
 	}
-	engine_init(&engine, &native, false);
-	engine_init(&translator, &native, true);
+	prepare_engine(&engine, false);
+	prepare_engine(&translator, true);
+	prepare_engine(&devices, false);
+	prepare_engine(&translator_devices, true);
 	memset(native.code, 0xcc, CODE_PAGES * 4096);
-	memset(engine.code, 0xcc, CODE_PAGES * 4096);
-	memset(translator.code, 0xcc, CODE_PAGES * 4096);
 }
 
 /* The rows that there are cases of. */
@@ -310,8 +349,11 @@ static int reproduce(void)
 	dump_state("before", &engine_out);
 	fflush(stdout);
 	d = run_case();
-	dump_state("CPU   ", &cpu_out);
+	if (!opt.devices)
+		dump_state("CPU   ", &cpu_out);
 	dump_state("engine", &engine_out);
+	if (opt.devices)
+		dump_state("device", &device_out);
 	if (d)
 		print_failure(d);
 	return d != NULL;
@@ -319,19 +361,20 @@ static int reproduce(void)
 
 static void usage(void)
 {
-	puts("usage: insn [--seed N] [--cases N] [--seconds N] [--jobs N] [--row NAME] [--list] [--table]\n"
+	puts("usage: insn [--seed N] [--cases N] [--seconds N] [--jobs N] [--row NAME] [--list] [--table] [--devices]\n"
 	     "            [--repro ROW:SEED] [--max-failures N]\n"
-	     "Runs random instructions on the bare CPU and in the engine, and compares. --seconds 0: for ever.");
+	     "Runs random instructions on the bare CPU and in the engine, and compares; with --devices, in the engine\n"
+	     "alone, with memory and with devices in its place. --seconds 0: for ever.");
 	exit(2);
 }
 
 static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "seed", 1, NULL, 's' }, { "cases", 1, NULL, 'c' }, { "seconds", 1, NULL, 't' },
-		{ "jobs", 1, NULL, 'j' }, { "row", 1, NULL, 'r' },   { "list", 0, NULL, 'l' },
-		{ "table", 0, NULL, 'T' },
-		{ "repro", 1, NULL, 'p' }, { "max-failures", 1, NULL, 'm' }, { NULL, 0, NULL, 0 },
+		{ "seed", 1, NULL, 's' },         { "cases", 1, NULL, 'c' },   { "seconds", 1, NULL, 't' },
+		{ "jobs", 1, NULL, 'j' },         { "row", 1, NULL, 'r' },     { "list", 0, NULL, 'l' },
+		{ "table", 0, NULL, 'T' },        { "devices", 0, NULL, 'd' }, { "repro", 1, NULL, 'p' },
+		{ "max-failures", 1, NULL, 'm' }, { NULL, 0, NULL, 0 },
 	};
 	int o;
 
@@ -357,6 +400,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'T':
 			opt.table = true;
+			break;
+		case 'd':
+			opt.devices = true;
 			break;
 		case 'p':
 			opt.repro = optarg;

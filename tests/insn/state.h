@@ -88,6 +88,9 @@ struct test_case {
 	bool steps;          /* a computation of several, which an unmasked exception may end early */
 	bool uses_fs;        /* FS has to point at data */
 	bool loads_seg;      /* FS and GS have to be set again afterwards */
+	bool at_once;        /* one instruction, without iterations: registers change when all of it is done */
+	bool branches;       /* perhaps to another instruction that has a device */
+	bool in_pieces;      /* what it stores is too large for one access: memory may change before devices answer */
 	struct state in;
 };
 
