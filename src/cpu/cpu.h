@@ -292,6 +292,7 @@ struct cpu {
 		u64 flags;  /* while translated code runs: status flags as LAHF and SETO AL leave them in AX */
 		u64 rip, code; /* where a branch is about to go */
 		const struct jit_link *link;
+		u8 simd;          /* nonzero: the host's MXCSR is the guest's (jit/simd.c) */
 		struct jit *unit; /* NULL: nothing is translated */
 	} jit;
 	u32 host_mxcsr;     /* within interp_run(): the host's own; 0: to be asked */

@@ -661,10 +661,10 @@ static void decode_rest(struct decoder *d, const struct row *row, struct insn *o
 		apply_lock(d, row, out);
 }
 
-int insn_decode(const u8 *bytes, size_t n, enum decode_mode mode, struct insn *out)
+/* As far as the row; NULL if there is none. */
+static const struct row *decode_row(struct decoder *d, const u8 *bytes, size_t n, enum decode_mode mode)
 {
-	const struct row *row = NULL;
-	struct decoder d = {
+	*d = (struct decoder){
 		.p = bytes,
 		.end = bytes + (n < MAX_LEN ? n : MAX_LEN),
 		.short_error = n < MAX_LEN ? DECODE_MORE : DECODE_GP,
@@ -673,13 +673,42 @@ int insn_decode(const u8 *bytes, size_t n, enum decode_mode mode, struct insn *o
 		.code32 = mode == DECODE_32 || mode == DECODE_32_REAL,
 		.seg = mode == DECODE_64 ? SEG_FLAT : SEG_DS,
 	};
+	decode_prefixes(d);
+	if (!d->err)
+		decode_opcode(d);
+	return d->err ? NULL : find_row(d);
+}
+
+bool insn_encoding(const u8 *bytes, size_t n, enum decode_mode mode, struct encoding *out)
+{
+	struct decoder d;
+	const struct row *row = decode_row(&d, bytes, n, mode);
+
+	if (!row)
+		return false;
+	*out = (struct encoding){
+		.vex = d.vex,
+		.map = d.map,
+		.pp = d.pp,
+		.opcode = d.opcode,
+		.w = d.rex & REX_W,
+		.l = d.l,
+		.digit = d.modrm >> 3 & 7,
+		.reg = (u8)((d.modrm >> 3 & 7) | (d.rex & REX_R ? 8 : 0)),
+		.rm = (u8)((d.modrm & 7) | (d.rex & REX_B ? 8 : 0)),
+		.vvvv = d.vvvv,
+	};
+	for (unsigned k = 0; k < ARRAY_SIZE(out->kind); k++)
+		out->kind[k] = OPERAND_KIND(row->operand[k]);
+	return true;
+}
+
+int insn_decode(const u8 *bytes, size_t n, enum decode_mode mode, struct insn *out)
+{
+	struct decoder d;
+	const struct row *row = decode_row(&d, bytes, n, mode);
 
 	*out = (struct insn){ .fn = NULL };
-	decode_prefixes(&d);
-	if (!d.err)
-		decode_opcode(&d);
-	if (!d.err)
-		row = find_row(&d);
 	if (row)
 		decode_rest(&d, row, out);
 	if (unlikely(d.err))

@@ -158,6 +158,20 @@ struct row {
 	u8 feature;              /* enum insn_feature */
 };
 
+/* What an instruction's bytes say beside its operands, for who makes the same one of other operands. */
+struct encoding {
+	bool vex, w, l;
+	u8 map; /* enum opcode_map */
+	u8 pp;  /* the mandatory prefix, as in VEX.pp */
+	u8 opcode;
+	u8 digit;         /* ModRM.reg without the prefixes' bit */
+	u8 reg, rm, vvvv; /* register numbers, where the kinds say that there are registers */
+	u8 kind[4];       /* enum operand_kind of its operands */
+};
+
+/* Of bytes that insn_decode() has accepted; false for others. */
+bool insn_encoding(const u8 *bytes, size_t n, enum decode_mode mode, struct encoding *out);
+
 /* The rows of one map and opcode. */
 struct row_range {
 	u16 first, count;

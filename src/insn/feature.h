@@ -12,6 +12,7 @@ enum insn_feature {
 #include "insn/features.def"
 #undef FEATURE
 	NR_FEATURES,
+	FEATURE_ABSENT = 0xff, /* insn::feature in a block: this host does not have it */
 };
 
 /* Where CPUID has the bit: reg is 0 to 3 for EAX, EBX, ECX, EDX. All zero for FEATURE_BASE and FEATURE_FPU. */

@@ -163,6 +163,8 @@ void interp_bind_block(struct insn *i, unsigned end)
 
 	i->fn = h.fn;
 	i->run = thread_slow;
+	if (host_lacks(i->feature))
+		i->feature = FEATURE_ABSENT;
 	i->end = (u16)end;
 	if (run && (!mem || rebase_operand(i)))
 		i->run = run;

@@ -5,6 +5,8 @@
  */
 #include "jit/translate.h"
 
+#include "insn/feature.h"
+
 #define OPC_TEST 0x85u
 #define OPC_XCHG 0x87u
 
@@ -528,62 +530,67 @@ static bool emit_leave_insn(struct trans *t, const struct insn *i, const struct 
 #define CMOV_RULE(cond) [OP_cmov##cond] = { emit_load_op, OPC_0F | OPC_SAME, 0, USE_READ },
 #define SET_RULE(cond) [OP_set##cond] = { emit_setcc, 0, 0, USE_READ },
 
-static const struct rule rules[NR_OPS] = { [OP_add] = { emit_alu, 0, ALU_ADD, USE_SET },
-					   [OP_or] = { emit_alu, 0, ALU_OR, USE_SET },
-					   [OP_adc] = { emit_alu, 0, ALU_ADC, USE_MERGE },
-					   [OP_sbb] = { emit_alu, 0, ALU_SBB, USE_MERGE },
-					   [OP_and] = { emit_alu, 0, ALU_AND, USE_SET },
-					   [OP_sub] = { emit_alu, 0, ALU_SUB, USE_SET },
-					   [OP_xor] = { emit_alu, 0, ALU_XOR, USE_SET },
-					   [OP_cmp] = { emit_alu, 0, ALU_CMP, USE_SET },
-					   [OP_test] = { emit_test, 0, 0, USE_SET },
-					   [OP_inc] = { emit_unary, 0xff, 0, USE_MERGE },
-					   [OP_dec] = { emit_unary, 0xff, 1, USE_MERGE },
-					   [OP_not] = { emit_unary, 0xf7, 2, USE_NOT },
-					   [OP_neg] = { emit_unary, 0xf7, 3, USE_SET },
-					   [OP_mul] = { emit_wide, 0xf7, 4, USE_MERGE },
-					   [OP_imul] = { emit_imul, OPC_0F | 0xaf, 0, USE_MERGE },
-					   [OP_imul_imm] = { emit_imul_imm, 0, 0, USE_MERGE },
-					   [OP_rol] = { emit_shift, 0, 0, USE_MERGE },
-					   [OP_ror] = { emit_shift, 0, 1, USE_MERGE },
-					   [OP_rcl] = { emit_shift, 0, 2, USE_MERGE },
-					   [OP_rcr] = { emit_shift, 0, 3, USE_MERGE },
-					   [OP_shl] = { emit_shift, 0, 4, USE_MERGE },
-					   [OP_shr] = { emit_shift, 0, 5, USE_MERGE },
-					   [OP_sar] = { emit_shift, 0, 7, USE_MERGE },
-					   [OP_mov] = { emit_mov_insn, 0, 0, USE_NOT },
-					   [OP_movzx] = { emit_extend, OPC_0F | 0xb6, 0, USE_NOT },
-					   [OP_movsx] = { emit_extend, OPC_0F | 0xbe, 0, USE_NOT },
-					   [OP_movsxd] = { emit_extend, 0x63, 1, USE_NOT },
-					   [OP_lea] = { emit_lea_insn, 0, 0, USE_NOT },
-					   [OP_cbw] = { emit_convert, 0x98, 0, USE_NOT },
-					   [OP_cwd] = { emit_convert, 0x99, 0, USE_NOT },
-					   [OP_bswap] = { emit_bswap, 0, 0, USE_NOT },
-					   [OP_xchg] = { emit_xchg, 0, 0, USE_NOT },
-					   [OP_xadd] = { emit_exchange_mem, OPC_0F | 0xc1, 1, USE_SET },
-					   [OP_cmpxchg] = { emit_exchange_mem, OPC_0F | 0xb1, 0, USE_SET },
-					   [OP_bsf] = { emit_load_op, OPC_0F | OPC_SAME | 0xbc, 0, USE_MERGE },
-					   [OP_bsr] = { emit_load_op, OPC_0F | OPC_SAME | 0xbd, 0, USE_MERGE },
-					   [OP_popcnt] = { emit_load_op, OPC_0F | OPC_SAME | OPC_F3 | 0xb8, 0,
-							   USE_MERGE },
-					   [OP_bt] = { emit_bit, OPC_0F | 0xa3, 4, USE_MERGE },
-					   [OP_bts] = { emit_bit, OPC_0F | 0xab, 5, USE_MERGE },
-					   [OP_btr] = { emit_bit, OPC_0F | 0xb3, 6, USE_MERGE },
-					   [OP_btc] = { emit_bit, OPC_0F | 0xbb, 7, USE_MERGE },
-					   [OP_clc] = { emit_carry, 0xf8, 0, USE_MERGE },
-					   [OP_stc] = { emit_carry, 0xf9, 0, USE_MERGE },
-					   [OP_cmc] = { emit_carry, 0xf5, 0, USE_MERGE },
-					   [OP_nop] = { emit_nop, 0, 0, USE_NOT },
-					   [OP_push] = { emit_push, 0, 0, USE_NOT },
-					   [OP_push_imm] = { emit_push, 0, 0, USE_NOT },
-					   [OP_pop] = { emit_pop, 0, 0, USE_NOT },
-					   [OP_leave] = { emit_leave_insn, 0, 0, USE_NOT },
-					   CONDITIONS(CMOV_RULE) CONDITIONS(SET_RULE) };
+static const struct rule rules[NR_OPS] = {
+	[OP_add] = { emit_alu, 0, ALU_ADD, USE_SET },
+	[OP_or] = { emit_alu, 0, ALU_OR, USE_SET },
+	[OP_adc] = { emit_alu, 0, ALU_ADC, USE_MERGE },
+	[OP_sbb] = { emit_alu, 0, ALU_SBB, USE_MERGE },
+	[OP_and] = { emit_alu, 0, ALU_AND, USE_SET },
+	[OP_sub] = { emit_alu, 0, ALU_SUB, USE_SET },
+	[OP_xor] = { emit_alu, 0, ALU_XOR, USE_SET },
+	[OP_cmp] = { emit_alu, 0, ALU_CMP, USE_SET },
+	[OP_test] = { emit_test, 0, 0, USE_SET },
+	[OP_inc] = { emit_unary, 0xff, 0, USE_MERGE },
+	[OP_dec] = { emit_unary, 0xff, 1, USE_MERGE },
+	[OP_not] = { emit_unary, 0xf7, 2, USE_NOT },
+	[OP_neg] = { emit_unary, 0xf7, 3, USE_SET },
+	[OP_mul] = { emit_wide, 0xf7, 4, USE_MERGE },
+	[OP_imul] = { emit_imul, OPC_0F | 0xaf, 0, USE_MERGE },
+	[OP_imul_imm] = { emit_imul_imm, 0, 0, USE_MERGE },
+	[OP_rol] = { emit_shift, 0, 0, USE_MERGE },
+	[OP_ror] = { emit_shift, 0, 1, USE_MERGE },
+	[OP_rcl] = { emit_shift, 0, 2, USE_MERGE },
+	[OP_rcr] = { emit_shift, 0, 3, USE_MERGE },
+	[OP_shl] = { emit_shift, 0, 4, USE_MERGE },
+	[OP_shr] = { emit_shift, 0, 5, USE_MERGE },
+	[OP_sar] = { emit_shift, 0, 7, USE_MERGE },
+	[OP_mov] = { emit_mov_insn, 0, 0, USE_NOT },
+	[OP_movzx] = { emit_extend, OPC_0F | 0xb6, 0, USE_NOT },
+	[OP_movsx] = { emit_extend, OPC_0F | 0xbe, 0, USE_NOT },
+	[OP_movsxd] = { emit_extend, 0x63, 1, USE_NOT },
+	[OP_lea] = { emit_lea_insn, 0, 0, USE_NOT },
+	[OP_cbw] = { emit_convert, 0x98, 0, USE_NOT },
+	[OP_cwd] = { emit_convert, 0x99, 0, USE_NOT },
+	[OP_bswap] = { emit_bswap, 0, 0, USE_NOT },
+	[OP_xchg] = { emit_xchg, 0, 0, USE_NOT },
+	[OP_xadd] = { emit_exchange_mem, OPC_0F | 0xc1, 1, USE_SET },
+	[OP_cmpxchg] = { emit_exchange_mem, OPC_0F | 0xb1, 0, USE_SET },
+	[OP_bsf] = { emit_load_op, OPC_0F | OPC_SAME | 0xbc, 0, USE_MERGE },
+	[OP_bsr] = { emit_load_op, OPC_0F | OPC_SAME | 0xbd, 0, USE_MERGE },
+	[OP_tzcnt] = { emit_load_op, OPC_0F | OPC_SAME | OPC_F3 | 0xbc, 0, USE_MERGE },
+	[OP_lzcnt] = { emit_load_op, OPC_0F | OPC_SAME | OPC_F3 | 0xbd, 0, USE_MERGE },
+	[OP_popcnt] = { emit_load_op, OPC_0F | OPC_SAME | OPC_F3 | 0xb8, 0, USE_MERGE },
+	[OP_bt] = { emit_bit, OPC_0F | 0xa3, 4, USE_MERGE },
+	[OP_bts] = { emit_bit, OPC_0F | 0xab, 5, USE_MERGE },
+	[OP_btr] = { emit_bit, OPC_0F | 0xb3, 6, USE_MERGE },
+	[OP_btc] = { emit_bit, OPC_0F | 0xbb, 7, USE_MERGE },
+	[OP_clc] = { emit_carry, 0xf8, 0, USE_MERGE },
+	[OP_stc] = { emit_carry, 0xf9, 0, USE_MERGE },
+	[OP_cmc] = { emit_carry, 0xf5, 0, USE_MERGE },
+	[OP_nop] = { emit_nop, 0, 0, USE_NOT },
+	[OP_push] = { emit_push, 0, 0, USE_NOT },
+	[OP_push_imm] = { emit_push, 0, 0, USE_NOT },
+	[OP_pop] = { emit_pop, 0, 0, USE_NOT },
+	[OP_leave] = { emit_leave_insn, 0, 0, USE_NOT },
+	CONDITIONS(CMOV_RULE) CONDITIONS(SET_RULE)
+};
 
 const struct rule *rule_find(const struct insn *i)
 {
 	const struct rule *r = &rules[i->op];
 
+	if (i->feature == FEATURE_ABSENT)
+		return NULL;
 	if (!r->emit)
 		return branch_rule_find(i);
 	if (is_mem(i) && i->op != OP_lea && i->op != OP_nop && !operand_ok(i))

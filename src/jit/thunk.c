@@ -2,8 +2,11 @@
 /* Ways in and out of translated code, made once per CPU. */
 #include "jit/translate.h"
 
+#include "cpu/cpuid.h"
+
 static void save_registers(struct emit *e)
 {
+	simd_end_emit(e, cpuid_host_has_ymm());
 	for (unsigned n = RAX; n <= R15; n++)
 		if (guest_reg(n * 8) != H_NONE)
 			emit_store(e, SZ_64, gpr_field(n), guest_reg(n * 8));
@@ -133,6 +136,8 @@ void thunks_emit(struct emit *e, struct jit *j, struct cpu *c)
 	emit_enter(e);
 	j->slow = e->at;
 	emit_slow(e, j);
+	j->simd_begin = e->at;
+	simd_begin_emit(e);
 	j->leave_link = e->at;
 	emit_store(e, SZ_64, CPU_FIELD(jit.link), H_ADDR);
 	j->leave_start = e->at;

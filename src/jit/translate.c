@@ -58,6 +58,19 @@ static void call_handler(struct emit *e, const struct jit *j, const struct insn 
 	emit_target(emit_call(e), j->slow);
 }
 
+/* What follows counts on SIMD instructions; if that is over, the block ends here. */
+static void resume_simd(struct trans *t, const struct slow *s)
+{
+	u8 *on;
+
+	simd_resume(t, s->simd);
+	on = emit_jcc(&t->e, COND_NZ);
+	emit_load(&t->e, SZ_64, H_ADDR, gpr_field(R_BLOCK));
+	emit_alu_imm(&t->e, SZ_64, ALU_ADD, rm_reg(H_ADDR), s->i->end);
+	t->leave[t->nr_leaves++] = emit_jmp(&t->e);
+	emit_here(&t->e, on);
+}
+
 static void emit_slow_paths(struct trans *t, struct jit *j)
 {
 	const u8 *base = t->c->code->host_arena;
@@ -74,6 +87,8 @@ static void emit_slow_paths(struct trans *t, struct jit *j)
 		if (!s->resume)
 			continue; /* no branch's handler says ST_OK */
 		t->flags = FLAGS_SAVED;
+		if (s->simd)
+			resume_simd(t, s);
 		if (s->live)
 			flags_live(t);
 		emit_target(emit_jmp(&t->e), s->resume);
@@ -185,16 +200,18 @@ static void emit_insn(struct trans *t, const struct insn *i)
 
 	t->cur = &t->slow[t->nr_slow];
 	*t->cur = (struct slow){ .i = i };
-	if (!r || !r->emit(t, i, r)) {
+	if (!(r ? r->emit(t, i, r) : emit_simd(t, i))) {
 		flags_save(t);
 		call_handler(&t->e, t->jit, i);
 		t->flags = FLAGS_SAVED;
+		t->simd = 0;
 		return;
 	}
 	if (!t->cur->nr_sites)
 		return;
 	t->nr_slow++;
 	t->cur->live = t->flags != FLAGS_SAVED;
+	t->cur->simd = t->simd;
 	t->cur->resume = t->ended ? NULL : t->e.at;
 }
 
@@ -204,7 +221,7 @@ static bool worth_it(const struct block *b)
 	unsigned known = 0;
 
 	for (unsigned n = 0; n < b->n; n++)
-		known += rule_find(&b->insn[n]) != NULL;
+		known += rule_find(&b->insn[n]) || simd_translates(b, &b->insn[n]);
 	return known * 2 >= b->n;
 }
 

@@ -39,6 +39,7 @@ struct slow {
 	u8 *fault[2]; /* instructions that access guest memory */
 	u8 nr_sites, nr_faults;
 	bool live; /* flags are to be FLAGS_LIVE there */
+	u8 simd;   /* and these bits of cpu::jit.simd set */
 	u8 *resume;
 };
 
@@ -49,13 +50,14 @@ struct trans {
 	struct block *b;
 	enum flags_at flags;
 	bool ended;       /* control does not reach what comes next */
+	u8 simd;          /* bits that cpu::jit.simd is known to have (simd.c) */
 	struct slow *cur; /* the current instruction's */
 	struct slow slow[BLOCK_MAX_INSNS];
 	struct {
 		u8 *site;
 		u16 off;
 	} link[4];    /* jumps within the page to where there is no code yet */
-	u8 *leave[2]; /* jumps with the RIP to go on at in H_ADDR */
+	u8 *leave[2 + BLOCK_MAX_INSNS]; /* jumps with the RIP to go on at in H_ADDR */
 	u8 nr_slow, nr_links, nr_leaves;
 };
 
@@ -81,6 +83,15 @@ struct rule {
 /* NULL if there is none. (rules.c, branch.c) */
 const struct rule *rule_find(const struct insn *i);
 const struct rule *branch_rule_find(const struct insn *i);
+
+/* ---- SSE and AVX (simd.c) ---- */
+bool simd_translates(const struct block *b, const struct insn *i);
+/* As rule::emit. */
+bool emit_simd(struct trans *t, const struct insn *i);
+/* After a handler: makes cpu::jit.simd what it has to be again; ZF if that is not possible. */
+void simd_resume(struct trans *t, unsigned need);
+void simd_begin_emit(struct emit *e);
+void simd_end_emit(struct emit *e, bool avx);
 
 /* ---- registers (operand.c); off is as in struct insn ---- */
 /* The host register that holds a guest register, H_NONE for those in cpu::gpr. */
@@ -135,6 +146,7 @@ struct jit {
 	int (*enter)(struct cpu *c, const u8 *code); /* runs translated code; returns a status */
 	const u8 *slow;        /* called with an instruction in H_ADDR; returns if its handler said ST_OK */
 	const u8 *look_up;     /* called with a RIP in H_ADDR: H_TMP2 is where to go on, or 0; may use H_TMP */
+	const u8 *simd_begin;  /* called where SIMD instructions follow; may use H_TMP */
 	const u8 *leave;       /* ends with ST_END at the RIP in H_ADDR */
 	const u8 *leave_start; /* at R_BLOCK */
 	const u8 *leave_link;  /* the same; H_ADDR: the jit_link it came from */

@@ -235,6 +235,53 @@ static void memory_is_lost(void **state)
 	flat_free(f);
 }
 
+/*
+ * Rounding to the guest's mode, flags where LDMXCSR and STMXCSR look for them, a page in between that the soft TLB does
+ * not have, and an unmasked exception in the end; the client's own MXCSR stays.
+ */
+PROGRAM(floats, "mov $3, %edx; mov $4, %ecx\n"
+		"1: ldmxcsr (%rsi); cvtsi2sd %edx, %xmm1; movsd 8(%rdi), %xmm0; divsd %xmm1, %xmm0\n"
+		"movsd %xmm0, (%rdi); movups %xmm0, 0x2000(%rdi); mulsd %xmm0, %xmm0; stmxcsr 4(%rsi)\n"
+		"pxor %xmm3, %xmm3; comisd %xmm3, %xmm0; seta %al; dec %ecx; jnz 1b; hlt");
+
+static void floating_point_state(void **state)
+{
+	struct flat *f = NEW(1);
+	struct cpu *c = &f->cpu;
+	u32 mxcsr[2] = { 0x5f80, 0 }, host; /* towards plus infinity */
+	double one = 1, third;
+
+	(void)state;
+	asm volatile("stmxcsr %0" : "=m"(host));
+	LOAD(f, CODE, floats);
+	c->gpr[RSI] = 0x30000;
+	for (unsigned round = 0; round < 3; round++) {
+		u32 seen, now;
+
+		memcpy(f->mem + 0x30000, mxcsr, sizeof(mxcsr));
+		memcpy(f->mem + DATA + 8, &one, 8);
+		c->gpr[RDI] = DATA;
+		c->gpr[R_RIP] = CODE;
+		run_to_hlt(f);
+		asm volatile("stmxcsr %0" : "=m"(now));
+		assert_int_equal(now & ~0x3fu, host & ~0x3fu);
+		memcpy(&third, f->mem + DATA, 8);
+		memcpy(&seen, f->mem + 0x30004, 4);
+		assert_int_equal(seen & 0x3f, 0x20 | (mxcsr[0] & 0x3f));
+		assert_true(third == (round ? 0x1.5555555555555p-2 : 0x1.5555555555556p-2));
+		assert_int_equal(c->gpr[RAX] & 0xff, 1);
+		mxcsr[0] = round ? 0x1f81 : 0x3f80; /* to nearest with a sticky flag; towards minus infinity */
+	}
+	/* Inexact results are an exception now, for which there is no IDT. */
+	mxcsr[0] = 0x0f80;
+	memcpy(f->mem + 0x30000, mxcsr, sizeof(mxcsr));
+	c->gpr[R_RIP] = CODE;
+	c->gpr[RDI] = DATA;
+	assert_int_equal(interp_run(c), EXIT_SHUTDOWN);
+	assert_int_equal(c->fpu.mxcsr, 0x0fa0);
+	flat_free(f);
+}
+
 /* More code than there is room for: all of it is forgotten, and begun anew. */
 static void the_arena_is_full(void **state)
 {
@@ -299,6 +346,7 @@ int main(void)
 		cmocka_unit_test(code_that_the_client_writes),
 		cmocka_unit_test(a_fault_in_the_middle),
 		cmocka_unit_test(memory_is_lost),
+		cmocka_unit_test(floating_point_state),
 		cmocka_unit_test(the_arena_is_full),
 		cmocka_unit_test(an_endless_loop_is_polled),
 	};
