@@ -696,7 +696,7 @@ bool insn_encoding(const u8 *bytes, size_t n, enum decode_mode mode, struct enco
 		.digit = d.modrm >> 3 & 7,
 		.reg = (u8)((d.modrm >> 3 & 7) | (d.rex & REX_R ? 8 : 0)),
 		.rm = (u8)((d.modrm & 7) | (d.rex & REX_B ? 8 : 0)),
-		.vvvv = d.vvvv,
+		.vvvv = d.mode64 ? d.vvvv : d.vvvv & 7,
 	};
 	for (unsigned k = 0; k < ARRAY_SIZE(out->kind); k++)
 		out->kind[k] = OPERAND_KIND(row->operand[k]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Near branches of 64-bit mode. The target is found before anything changes: if there is no code for it yet, or it is
+ * Near branches. The target is found before anything changes: if there is no code for it yet, or it is
  * not canonical, the handler makes the branch.
  */
 #include "jit/translate.h"
@@ -45,13 +45,13 @@ static bool indirect_target(struct trans *t, const struct insn *i)
 	if (i->flags & INSN_MEM) {
 		if (!operand_ok(i))
 			return false;
-		operand_address(t, i, SZ_64, MEM_READ);
-		emit_load(&t->e, SZ_64, H_ADDR, guest_memory(t));
+		operand_address(t, i, i->size, MEM_READ);
+		emit_load(&t->e, i->size, H_ADDR, guest_memory(t));
 		return true;
 	}
 	r = source(t, i->dst, H_ADDR);
 	if (r != H_ADDR)
-		emit_mov(&t->e, H_ADDR, r);
+		emit_store(&t->e, i->size, rm_reg(H_ADDR), r);
 	return true;
 }
 
@@ -69,12 +69,11 @@ static void push_return(struct trans *t, const struct insn *i)
 {
 	enum host_reg sp = guest_reg(RSP * 8);
 
-	emit_lea(&t->e, SZ_64, H_ADDR, rm_mem(sp, -8));
-	check_address(t, SZ_64, MEM_WRITE);
+	stack_address(t, sp, -(1 << i->size), MEM_WRITE);
 	emit_load(&t->e, SZ_64, H_TMP2, gpr_field(R_BLOCK));
 	emit_lea(&t->e, SZ_64, H_TMP2, rm_mem(H_TMP2, i->end));
-	emit_store(&t->e, SZ_64, guest_memory(t), H_TMP2);
-	emit_lea(&t->e, SZ_64, sp, rm_mem(sp, -8));
+	emit_store(&t->e, i->size, guest_memory(t), H_TMP2);
+	stack_set(t, sp, -(1 << i->size));
 }
 
 /* A call: the target is in H_ADDR, its code in H_TMP2; they wait in cpu::jit. */
@@ -111,7 +110,7 @@ static bool emit_call_rel(struct trans *t, const struct insn *i, const struct ru
 		return true;
 	}
 	emit_load(&t->e, SZ_64, H_ADDR, gpr_field(R_BLOCK));
-	emit_alu_imm(&t->e, SZ_64, ALU_ADD, rm_reg(H_ADDR), (u64)delta);
+	emit_alu_imm(&t->e, i->size, ALU_ADD, rm_reg(H_ADDR), (u64)delta);
 	look_up(t);
 	call_found(t, i);
 	return true;
@@ -122,11 +121,10 @@ static bool emit_ret(struct trans *t, const struct insn *i, const struct rule *r
 	enum host_reg sp = guest_reg(RSP * 8);
 
 	(void)r;
-	emit_lea(&t->e, SZ_64, H_ADDR, rm_mem(sp, 0));
-	check_address(t, SZ_64, MEM_READ);
-	emit_load(&t->e, SZ_64, H_ADDR, guest_memory(t));
+	stack_address(t, sp, 0, MEM_READ);
+	emit_load(&t->e, i->size, H_ADDR, guest_memory(t));
 	look_up(t);
-	emit_lea(&t->e, SZ_64, sp, rm_mem(sp, 8 + (s32)i->imm));
+	stack_set(t, sp, (1 << i->size) + (s32)i->imm);
 	go_found(t);
 	return true;
 }
@@ -144,7 +142,7 @@ const struct rule *branch_rule_find(const struct insn *i)
 {
 	const struct rule *r = &rules[i->op];
 
-	if (!r->emit || i->size != SZ_64)
+	if (!r->emit || i->size != insn_word(i))
 		return NULL;
 	if (!(i->flags & INSN_MEM) && i->imm + i->end != (u64)(s32)(i->imm + i->end))
 		return NULL;

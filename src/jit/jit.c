@@ -32,11 +32,22 @@ static void close_link(struct cpu *c, const struct block *b)
 		emit_target(l->at, b->host);
 }
 
+/*
+ * Is RIP the linear address, and is all of a page code if some of it is? In 64-bit mode always. That cannot change while
+ * translated code runs: far branches leave it.
+ */
+static bool code_is_flat(const struct cpu *c, const struct block *b)
+{
+	return b->mode == DECODE_64 || (!c->code_base && c->seg[SEG_CS].limit == ~0u);
+}
+
 int jit_enter(struct cpu *c, const struct insn *i)
 {
 	const struct block *b = container_of(i, struct block, insn[0]);
 	int st;
 
+	if (unlikely(!code_is_flat(c, b)))
+		return b->threaded(c, i);
 	if (c->jit.link)
 		close_link(c, b);
 	c->jit.flags = flags_from_cc(c->cc);

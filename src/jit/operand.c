@@ -60,8 +60,7 @@ void dest_done(struct trans *t, unsigned off, enum host_reg r)
 /* ---- memory ---- */
 bool operand_ok(const struct insn *i)
 {
-	return i->asize >= SZ_32 &&
-	       (i->seg == SEG_FLAT || i->seg == SEG_FLAT_SS || i->seg == SEG_FS || i->seg == SEG_GS);
+	return i->asize >= SZ_32;
 }
 
 static enum host_reg address_part(struct trans *t, unsigned off, enum host_reg scratch)
@@ -88,16 +87,40 @@ struct rm operand_ea(struct trans *t, const struct insn *i)
 	};
 }
 
+static struct rm seg_field(unsigned seg, size_t field)
+{
+	return rm_mem(H_CPU, (s32)(offsetof(struct cpu, seg) + seg * sizeof(struct seg) + field));
+}
+#define SEG(seg, field) seg_field(seg, offsetof(struct seg, field))
+
+/* mem_fast(): segments have limits outside 64-bit mode, where only FS and GS have a base. */
+static void segment_address(struct trans *t, unsigned seg, unsigned size, enum mem_access how)
+{
+	struct emit *e = &t->e;
+
+	if (seg == SEG_FLAT || seg == SEG_FLAT_SS)
+		return;
+	if (t->b->mode == DECODE_64) {
+		emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_ADDR, SEG(seg, base));
+		return;
+	}
+	emit_lea(e, SZ_64, H_TMP2, rm_mem(H_ADDR, 1 << size));
+	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_CMP), H_TMP2, how == MEM_READ ? SEG(seg, rd_end) : SEG(seg, wr_end));
+	slow_if(t, COND_NBE);
+	emit_rm(e, SZ_32, OPC_ALU_LOAD(ALU_ADD), H_ADDR, SEG(seg, base));
+}
+
 #define TLB(field) rm_mem(H_TMP2, offsetof(struct tlb_entry, field))
 
-/* mem_flat(). The page of the last byte is compared with the entry of the first, so an access of two pages misses. */
-void check_address(struct trans *t, unsigned size, enum mem_access how)
+/* The page of the last byte is compared with the entry of the first, so an access of two pages misses. */
+void check_address(struct trans *t, unsigned seg, unsigned size, enum mem_access how)
 {
 	struct emit *e = &t->e;
 
 	_Static_assert(sizeof(struct tlb_entry) == 32, "the shift below");
 	flags_save(t);
 	t->flags = FLAGS_SAVED;
+	segment_address(t, seg, size, how);
 	emit_mov(e, H_TMP2, H_ADDR);
 	emit_ext(e, SZ_64, 0xc1, 5, rm_reg(H_TMP2)); /* shr */
 	emit8(e, PAGE_SHIFT - 5);
@@ -115,10 +138,29 @@ void operand_address(struct trans *t, const struct insn *i, unsigned size, enum 
 {
 	flags_save(t);
 	emit_lea(&t->e, i->asize, H_ADDR, operand_ea(t, i));
-	if (i->seg == SEG_FS || i->seg == SEG_GS)
-		emit_rm(&t->e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_ADDR,
-			i->seg == SEG_FS ? CPU_FIELD(seg[SEG_FS].base) : CPU_FIELD(seg[SEG_GS].base));
-	check_address(t, size, how);
+	check_address(t, i->seg, size, how);
+}
+
+/* ---- the stack: words of the mode's width ---- */
+void stack_address(struct trans *t, enum host_reg pointer, s32 disp, enum mem_access how)
+{
+	unsigned word = code_word(t);
+
+	flags_save(t);
+	if (word == SZ_32 && !t->stack32) { /* SS.B */
+		t->flags = FLAGS_SAVED;
+		emit_ext(&t->e, SZ_8, OPC_ALU_IMM, ALU_CMP, CPU_FIELD(stack_size));
+		emit8(&t->e, SZ_32);
+		slow_if(t, COND_NZ);
+		t->stack32 = true;
+	}
+	emit_lea(&t->e, word, H_ADDR, rm_mem(pointer, disp));
+	check_address(t, word == SZ_64 ? SEG_FLAT_SS : SEG_SS, word, how);
+}
+
+void stack_set(struct trans *t, enum host_reg pointer, s32 disp)
+{
+	emit_lea(&t->e, code_word(t), guest_reg(RSP * 8), rm_mem(pointer, disp));
 }
 
 struct rm guest_memory(struct trans *t)

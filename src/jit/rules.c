@@ -463,36 +463,23 @@ static bool emit_nop(struct trans *t, const struct insn *i, const struct rule *r
 	return true;
 }
 
-/* ---- the stack, with 64-bit operands ---- */
-static void stack_address(struct trans *t, enum host_reg pointer, s32 disp, enum mem_access how)
-{
-	emit_lea(&t->e, SZ_64, H_ADDR, rm_mem(pointer, disp));
-	check_address(t, SZ_64, how);
-}
-
-static void move_stack(struct trans *t, s32 by)
-{
-	enum host_reg sp = guest_reg(RSP * 8);
-
-	emit_lea(&t->e, SZ_64, sp, rm_mem(sp, by));
-}
-
+/* ---- the stack ---- */
 static bool emit_push(struct trans *t, const struct insn *i, const struct rule *r)
 {
 	enum host_reg s;
 
 	(void)r;
-	if (i->size != SZ_64 || is_mem(i))
+	if (i->size != insn_word(i) || is_mem(i))
 		return false;
-	stack_address(t, guest_reg(RSP * 8), -8, MEM_WRITE);
+	stack_address(t, guest_reg(RSP * 8), -(1 << i->size), MEM_WRITE);
 	if (i->op == OP_push_imm) {
-		emit_ext(&t->e, SZ_64, 0xc7, 0, guest_memory(t));
+		emit_ext(&t->e, i->size, 0xc7, 0, guest_memory(t));
 		emit32(&t->e, (u32)i->imm);
 	} else {
 		s = source(t, i->dst, H_TMP2);
-		emit_store(&t->e, SZ_64, guest_memory(t), s);
+		emit_store(&t->e, i->size, guest_memory(t), s);
 	}
-	move_stack(t, -8);
+	stack_set(t, guest_reg(RSP * 8), -(1 << i->size));
 	return true;
 }
 
@@ -501,13 +488,13 @@ static bool emit_pop(struct trans *t, const struct insn *i, const struct rule *r
 	enum host_reg d;
 
 	(void)r;
-	if (i->size != SZ_64 || is_mem(i))
+	if (i->size != insn_word(i) || is_mem(i))
 		return false;
 	stack_address(t, guest_reg(RSP * 8), 0, MEM_READ);
-	d = dest(t, i->dst, SZ_64, false, H_TMP);
-	emit_load(&t->e, SZ_64, d, guest_memory(t));
+	d = dest(t, i->dst, i->size, false, H_TMP);
+	emit_load(&t->e, i->size, d, guest_memory(t));
 	if (i->dst != RSP * 8)
-		move_stack(t, 8);
+		stack_set(t, guest_reg(RSP * 8), 1 << i->size);
 	dest_done(t, i->dst, d);
 	return true;
 }
@@ -517,11 +504,11 @@ static bool emit_leave_insn(struct trans *t, const struct insn *i, const struct 
 	enum host_reg bp = guest_reg(RBP * 8);
 
 	(void)r;
-	if (i->size != SZ_64)
+	if (i->size != insn_word(i))
 		return false;
 	stack_address(t, bp, 0, MEM_READ);
-	emit_load(&t->e, SZ_64, H_TMP, guest_memory(t));
-	emit_lea(&t->e, SZ_64, guest_reg(RSP * 8), rm_mem(bp, 8));
+	emit_load(&t->e, i->size, H_TMP, guest_memory(t));
+	stack_set(t, bp, 1 << i->size);
 	emit_mov(&t->e, bp, H_TMP);
 	return true;
 }

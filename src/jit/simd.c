@@ -131,6 +131,11 @@ static bool is_gpr(unsigned kind)
 	return kind == REG_GPR || kind == RM_GPR;
 }
 
+static bool has_gpr(const struct encoding *e)
+{
+	return is_gpr(e->kind[0]) || is_gpr(e->kind[1]) || is_gpr(e->kind[2]);
+}
+
 static bool kinds_ok(const struct encoding *e)
 {
 	bool vec = false;
@@ -173,6 +178,8 @@ static bool copy_find(const struct block *b, const struct insn *i, struct copied
 	if (i->feature == FEATURE_ABSENT || i->size > SZ_256 || is_odd(i->op) || !get_encoding(b, i, &c->e) ||
 	    !kinds_ok(&c->e))
 		return false;
+	/* W does not widen general registers outside 64-bit mode, where the copy runs. */
+	c->e.w &= b->mode == DECODE_64 || !has_gpr(&c->e);
 	c->i = i;
 	c->mem = i->flags & INSN_MEM;
 	c->writes = !is_comparison(i->op);

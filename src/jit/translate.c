@@ -137,7 +137,8 @@ void go_to(struct trans *t, s64 delta, bool branch)
 		return;
 	}
 	emit_load(&t->e, SZ_64, H_ADDR, gpr_field(R_BLOCK));
-	emit_alu_imm(&t->e, SZ_64, ALU_ADD, rm_reg(H_ADDR), (u64)delta);
+	/* A RIP that runs over the end of 32 bits is cut off when it is looked up, as in the interpreter. */
+	emit_alu_imm(&t->e, branch ? code_word(t) : SZ_64, ALU_ADD, rm_reg(H_ADDR), (u64)delta);
 	if (branch) {
 		look_up(t);
 	} else {
@@ -205,6 +206,7 @@ static void emit_insn(struct trans *t, const struct insn *i)
 		call_handler(&t->e, t->jit, i);
 		t->flags = FLAGS_SAVED;
 		t->simd = 0;
+		t->stack32 = false;
 		return;
 	}
 	if (!t->cur->nr_sites)
@@ -232,7 +234,7 @@ bool jit_translate(struct cpu *c, struct block *b)
 	struct code_cache *code = c->code;
 	u8 *out[2];
 
-	if (!j || !b->page || b->mode != DECODE_64 || b->host || !worth_it(b))
+	if (!j || !b->page || (b->mode != DECODE_64 && b->mode != DECODE_32) || b->host || !worth_it(b))
 		return true;
 	if (code->host_size - code->host_used < TRANSLATE_ROOM || j->max_faults - j->nr_faults < 2 * BLOCK_MAX_INSNS)
 		return false;
@@ -250,6 +252,7 @@ bool jit_translate(struct cpu *c, struct block *b)
 	emit_links(&t);
 	emit_exits(&t, out);
 	code->host_used = ((size_t)(t.e.at - code->host_arena) + 15) & ~15ul;
+	b->threaded = b->insn[0].run;
 	b->insn[0].run = jit_enter;
 	c->stats.translations++;
 	return true;

@@ -21,6 +21,12 @@
 #define H_TMP H_R11
 #define H_TMP2 H_R14
 
+/* What is pushed, popped and branched to is that wide; other widths are the handlers'. */
+static inline unsigned insn_word(const struct insn *i)
+{
+	return i->flags & INSN_MODE64 ? SZ_64 : SZ_32;
+}
+
 #define CPU_FIELD(field) rm_mem(H_CPU, offsetof(struct cpu, field))
 
 /* Room that no block's code can exceed: instructions of at most 300 bytes, with 60 for their slow path. */
@@ -51,6 +57,7 @@ struct trans {
 	enum flags_at flags;
 	bool ended;       /* control does not reach what comes next */
 	u8 simd;          /* bits that cpu::jit.simd is known to have (simd.c) */
+	bool stack32;     /* cpu::stack_size is known to be SZ_32 */
 	struct slow *cur; /* the current instruction's */
 	struct slow slow[BLOCK_MAX_INSNS];
 	struct {
@@ -60,6 +67,11 @@ struct trans {
 	u8 *leave[2 + BLOCK_MAX_INSNS]; /* jumps with the RIP to go on at in H_ADDR */
 	u8 nr_slow, nr_links, nr_leaves;
 };
+
+static inline unsigned code_word(const struct trans *t)
+{
+	return t->b->mode == DECODE_64 ? SZ_64 : SZ_32;
+}
 
 /* What an instruction has to do with the status flags. */
 enum flag_use {
@@ -116,8 +128,12 @@ bool operand_ok(const struct insn *i);
 struct rm operand_ea(struct trans *t, const struct insn *i);
 /* H_ADDR = host address of the operand of 1 << size bytes, or off to the handler. Flags are saved before. */
 void operand_address(struct trans *t, const struct insn *i, unsigned size, enum mem_access how);
-/* The same for a linear address that H_ADDR holds already. */
-void check_address(struct trans *t, unsigned size, enum mem_access how);
+/* The same for an offset in seg that H_ADDR holds already. */
+void check_address(struct trans *t, unsigned seg, unsigned size, enum mem_access how);
+/* H_ADDR = host address of the word on the stack at pointer + disp. */
+void stack_address(struct trans *t, enum host_reg pointer, s32 disp, enum mem_access how);
+/* The stack pointer becomes pointer + disp. */
+void stack_set(struct trans *t, enum host_reg pointer, s32 disp);
 /* [H_ADDR], in the instruction that is emitted next. */
 struct rm guest_memory(struct trans *t);
 

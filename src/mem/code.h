@@ -31,6 +31,7 @@ struct block {
 	u32 heat;               /* executions until it is translated; see code_cache::heat */
 	u8 *host;               /* its host code, entered from other blocks'; NULL: there is none */
 	u8 *body;               /* the same, entered from the run loop */
+	insn_fn threaded;       /* insn[0].run as it was before */
 	struct insn insn[];
 };
 

@@ -252,8 +252,8 @@ bool gen_case(struct gen *g, struct test_case *t, u32 row, u64 seed)
 	t->seed = seed;
 	t->row = row;
 	t->width = g->width = choose_width(g, &row_table[row]);
-	if (g->width != WIDTH_64)
-		t->cs_base = CODE_BASE;
+	if (g->width != WIDTH_64) /* the translator wants a flat segment */
+		t->cs_base = g->width == WIDTH_32 && chance(&g->rng, 50) ? 0 : CODE_BASE;
 	else if (chance(&g->rng, 15) && !alone(&row_table[row]))
 		before = 1 + below(&g->rng, 3);
 	g->sequence = before;

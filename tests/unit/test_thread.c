@@ -297,6 +297,15 @@ static void random_code_32(void **state)
 	random_code();
 }
 
+static void random_code_32_translated(void **state)
+{
+	(void)state;
+	long_mode = false;
+	translated = true;
+	random_code();
+	translated = false;
+}
+
 /* ---- what is put off ---- */
 #define PUT(f, ...)                                                                                                    \
 	do {                                                                                                           \
@@ -398,10 +407,10 @@ static void statistics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(random_code_64),  cmocka_unit_test(random_code_64_translated),
-		cmocka_unit_test(random_code_32),  cmocka_unit_test(fault_in_the_middle),
-		cmocka_unit_test(alignment_check), cmocka_unit_test(mxcsr_flags),
-		cmocka_unit_test(statistics),
+		cmocka_unit_test(random_code_64),      cmocka_unit_test(random_code_64_translated),
+		cmocka_unit_test(random_code_32),      cmocka_unit_test(random_code_32_translated),
+		cmocka_unit_test(fault_in_the_middle), cmocka_unit_test(alignment_check),
+		cmocka_unit_test(mxcsr_flags),         cmocka_unit_test(statistics),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
