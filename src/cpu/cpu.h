@@ -337,8 +337,9 @@ struct cpu {
 	/* The engine's own */
 	struct tlb_entry *tlb;         /* [NR_MMU + 1][TLB_SIZE]; the last is always empty */
 	struct {
-		u64 mib4[8]; /* a bit for each 4 MiB (hashed) that may have pieces of a 2 or 4 MiB page in the TLB */
-		u64 gib;     /* likewise for each GiB and 1 GiB pages */
+		u64 mib4[64]; /* a bit for each 4 MiB (hashed) that may have pieces of a 2 or 4 MiB page in the TLB */
+		u64 gib;      /* likewise for each GiB and 1 GiB pages */
+		u64 pieces[NR_MMU][TLB_SIZE / 64]; /* the entries that may be such pieces */
 	} large;
 	struct {
 		struct {

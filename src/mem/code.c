@@ -68,20 +68,26 @@ void code_flush(struct cpu *c)
 
 /* ---- jumps ---- */
 
-static u64 *jump_word(struct code_cache *code, u64 lin)
+/* A bit for the page of this size around lin, in a table of 1024; kernel and user addresses have different ones. */
+static bool jump_bit(const u64 *table, u64 lin, unsigned shift)
 {
-	return &code->jump_pages[(lin >> (PAGE_SHIFT + 6)) % ARRAY_SIZE(code->jump_pages)];
+	u64 n = (lin >> shift) ^ (lin >> (shift + 14));
+
+	return table[n / 64 % 16] & BIT64(n & 63);
 }
 
-static u64 jump_bit(u64 lin)
+static void jump_bit_set(u64 *table, u64 lin, unsigned shift)
 {
-	return BIT64((lin >> PAGE_SHIFT) & 63);
+	u64 n = (lin >> shift) ^ (lin >> (shift + 14));
+
+	table[n / 64 % 16] |= BIT64(n & 63);
 }
 
 void code_forget_jumps(struct code_cache *code)
 {
 	code->stamp = code->floor = ++code->last_stamp;
 	memset(code->jump_pages, 0, sizeof(code->jump_pages));
+	memset(code->jump_mib4, 0, sizeof(code->jump_mib4));
 }
 
 void code_switch_jumps(struct code_cache *code, u64 stamp)
@@ -89,16 +95,18 @@ void code_switch_jumps(struct code_cache *code, u64 stamp)
 	code->stamp = stamp >= code->floor ? stamp : ++code->last_stamp;
 }
 
-void code_forget_jumps_to(struct code_cache *code, u64 lin)
+void code_forget_jumps_to(struct code_cache *code, u64 lin, unsigned shift)
 {
-	if (*jump_word(code, lin) & jump_bit(lin))
+	if (shift == PAGE_SHIFT ? jump_bit(code->jump_pages, lin, PAGE_SHIFT)
+				: shift != 22 || jump_bit(code->jump_mib4, lin, 22))
 		code_forget_jumps(code);
 }
 
 void code_remember_jump(struct code_cache *code, struct jump_entry *j, u64 lin, u64 key, struct block *b)
 {
 	*j = (struct jump_entry){ .lin = lin, .key = key, .stamp = code->stamp, .block = b };
-	*jump_word(code, lin) |= jump_bit(lin);
+	jump_bit_set(code->jump_pages, lin, PAGE_SHIFT);
+	jump_bit_set(code->jump_mib4, lin, 22);
 }
 
 void code_serialize(struct cpu *c)

@@ -63,6 +63,7 @@ struct code_cache {
 	u64 last_stamp, floor;        /* the last one given out; those below floor are void for good */
 	struct jump_entry *jump;      /* [1 << JUMP_BITS] */
 	u64 jump_pages[16];           /* a bit for each (hashed) linear page that has a jump entry */
+	u64 jump_mib4[16];            /* likewise for each 4 MiB */
 	struct code_page **hash;      /* [1 << CODE_HASH_BITS] */
 	u8 *arena;
 	size_t used, size;
@@ -84,7 +85,8 @@ void code_flush(struct cpu *c);
 
 /* Linear addresses may mean other code now: all of them, or those in one page. */
 void code_forget_jumps(struct code_cache *code);
-void code_forget_jumps_to(struct code_cache *code, u64 lin);
+/* Those to the page of this size around lin. */
+void code_forget_jumps_to(struct code_cache *code, u64 lin, unsigned shift);
 /* Another address space: its jumps have that stamp, if it is not void; 0 for one without any. */
 void code_switch_jumps(struct code_cache *code, u64 stamp);
 /* Enters where lin leads. */

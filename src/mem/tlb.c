@@ -27,6 +27,12 @@ void tlb_free(struct cpu *c)
 	c->tlb = c->tlb_cur = NULL;
 }
 
+static void forget_large(struct cpu *c)
+{
+	memset(c->large.mib4, 0, sizeof(c->large.mib4));
+	c->large.gib = 0;
+}
+
 /*
  * A generation is an address space as it was between two flushes. Those of PCIDs that are not current are kept in
  * cpu::spaces, and are current again after a MOV to CR3 with bit 63 (SDM vol. 3, 4.10.1). Entries of global pages are
@@ -37,7 +43,7 @@ static void new_generation(struct cpu *c)
 	if (c->spaces.last == TLB_GEN_MAX) {
 		memset(c->tlb, 0, TLB_BYTES);
 		memset(&c->spaces, 0, sizeof(c->spaces));
-		memset(&c->large, 0, sizeof(c->large));
+		forget_large(c);
 	}
 	c->tlb_gen = ++c->spaces.last;
 }
@@ -48,7 +54,7 @@ void tlb_flush(struct cpu *c)
 		return;
 	new_generation(c);
 	c->spaces.floor = (u16)c->tlb_gen;
-	memset(&c->large, 0, sizeof(c->large));
+	forget_large(c);
 	if (c->code)
 		code_forget_jumps(c->code);
 }
@@ -96,14 +102,23 @@ void tlb_flush_space(struct cpu *c, unsigned current, unsigned pcid)
 
 static u64 *large_word(struct cpu *c, u64 lin)
 {
-	return &c->large.mib4[(lin >> 28) % ARRAY_SIZE(c->large.mib4)];
+	return &c->large.mib4[((lin >> 28) ^ (lin >> 36)) % ARRAY_SIZE(c->large.mib4)];
 }
 
-static void large_note(struct cpu *c, u64 lin, unsigned shift)
+/* An entry is filled: with a piece, or with what replaces one. */
+static void large_note(struct cpu *c, unsigned mmu, u64 lin, unsigned shift, bool replaces)
 {
+	unsigned n = (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
+	u64 *word = &c->large.pieces[mmu][n / 64];
+
+	if (replaces)
+		*word &= ~BIT64(n & 63);
+	if (shift == PAGE_SHIFT)
+		return;
+	*word |= BIT64(n & 63);
 	if (shift == 30)
 		c->large.gib |= BIT64((lin >> 30) & 63);
-	else if (shift > PAGE_SHIFT)
+	else
 		*large_word(c, lin) |= BIT64((lin >> 22) & 63);
 }
 
@@ -115,17 +130,35 @@ static unsigned large_shift(struct cpu *c, u64 lin)
 	return *large_word(c, lin) & BIT64((lin >> 22) & 63) ? 22 : PAGE_SHIFT;
 }
 
-/* INVLPG drops all of a large page (SDM vol. 3, 4.10.4.1). */
-static void flush_large(struct cpu *c, u64 lin, unsigned shift)
+static void flush_pieces(struct cpu *c, unsigned mmu, unsigned word, u64 lin, unsigned shift)
 {
-	for (unsigned n = 0; n < NR_MMU * TLB_SIZE; n++) {
-		struct tlb_entry *e = &c->tlb[n];
+	u64 bits = c->large.pieces[mmu][word];
+
+	for (; bits; bits &= bits - 1) {
+		unsigned n = word * 64 + (unsigned)__builtin_ctzll(bits);
+		struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + n];
 
 		if (!(((e->rd | e->wr | e->ex) ^ lin) >> shift))
 			e->rd = e->wr = e->ex = 0;
 	}
-	if (c->code)
-		code_forget_jumps(c->code);
+}
+
+/*
+ * INVLPG drops all of a large page (SDM vol. 3, 4.10.4.1). A guest's kernel has most memory in large pages, so this
+ * also happens for a page of 4 KiB whose address is mistaken for one of these: it must not cost much.
+ */
+static void flush_large(struct cpu *c, u64 lin, unsigned shift)
+{
+	unsigned first = 0, n = TLB_SIZE / 64;
+
+	_Static_assert(TLB_SIZE % 1024 == 0, "4 MiB have neighbouring entries");
+	if (shift == 22) {
+		first = ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1) & ~1023u) / 64;
+		n = 1024 / 64;
+	}
+	for (unsigned mmu = 0; mmu < NR_MMU; mmu++)
+		for (unsigned word = first; word < first + n; word++)
+			flush_pieces(c, mmu, word, lin, shift);
 }
 
 void tlb_flush_page(struct cpu *c, u64 lin)
@@ -134,17 +167,15 @@ void tlb_flush_page(struct cpu *c, u64 lin)
 
 	if (!c->tlb)
 		return;
-	if (shift > PAGE_SHIFT) {
+	if (shift > PAGE_SHIFT)
 		flush_large(c, lin, shift);
-		return;
-	}
 	for (unsigned mmu = 0; mmu < NR_MMU; mmu++) {
 		struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
 
 		e->rd = e->wr = e->ex = 0;
 	}
 	if (c->code)
-		code_forget_jumps_to(c->code, lin);
+		code_forget_jumps_to(c->code, lin, shift);
 }
 
 static bool page_logged_clean(const struct memslot *s, u64 off)
@@ -161,10 +192,11 @@ static void tlb_fill(struct cpu *c, unsigned mmu, u64 lin, enum mem_access how, 
 	struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
 	u64 tag = (lin & PAGE_MASK) | c->tlb_gen;
 	u64 addend = (u64)(uintptr_t)s->hva + (off & PAGE_MASK) - (lin & PAGE_MASK);
+	bool replaces = (e->rd != tag && e->ex != tag) || e->addend != addend;
 
 	if (debug_page_watched(c, lin & PAGE_MASK))
 		return;
-	if ((e->rd != tag && e->ex != tag) || e->addend != addend)
+	if (replaces)
 		e->rd = e->wr = e->ex = 0;
 	e->addend = addend;
 	if (how == MEM_EXEC)
@@ -173,7 +205,7 @@ static void tlb_fill(struct cpu *c, unsigned mmu, u64 lin, enum mem_access how, 
 		e->rd = tag;
 	if (how == MEM_WRITE || (how == MEM_READ && (w->prot & PF_W) && w->dirty))
 		e->wr = code || s->readonly || page_logged_clean(s, off) ? 0 : tag;
-	large_note(c, lin, w->shift);
+	large_note(c, mmu, lin, w->shift, replaces);
 	c->stats.tlb_fill++;
 }
 

@@ -14,6 +14,7 @@
 #include "cpu/cr.h"
 
 #include "exec.h"
+#include "mem/tlb.h"
 
 #define MEM (8ull << 20)
 #define ROOTS 3 /* address spaces: a PML4 each, and a table of 4 KiB pages */
@@ -319,6 +320,157 @@ static void kept_spaces_hit(void **state)
 	flat_free(t.f);
 }
 
+/* ---- large pages ---- */
+
+#define LARGE_MEM (32ull << 20)
+#define SLOTS 4
+#define PIECES 5
+#define LARGE_FRAMES 4
+#define LARGE_FRAME(n) ((8ull << 20) + (n) * (2ull << 20))
+#define LARGE_STEPS 20000
+
+/* Two in the same 4 MiB, and one whose pieces have the places of another's in the soft TLB. */
+static const u64 slots[SLOTS] = { 0x40000000, 0x40200000, 0x40400000, 0x41000000 };
+static const u64 pieces[PIECES] = { 0, 0x1000, 0x7000, 0xff000, 0x1ff000 };
+
+/*
+ * What a translation says: a frame, which may not be executable, or that there is none. For each 2 MiB of linear
+ * addresses, those that may be cached, of a whole and of parts.
+ */
+#define CODE_FRAME(n) (2 * (n))
+#define DATA_FRAME(n) (2 * (n) + 1)
+#define ABSENT (2 * LARGE_FRAMES)
+struct large_model {
+	u32 whole[SLOTS], part[SLOTS][PIECES];
+	bool is_whole[SLOTS];
+	u32 now[SLOTS][PIECES];
+};
+
+static void may_cache_large(struct large_model *m)
+{
+	for (unsigned s = 0; s < SLOTS; s++) {
+		if (m->is_whole[s])
+			m->whole[s] |= BIT(m->now[s][0]);
+		for (unsigned p = 0; p < PIECES && !m->is_whole[s]; p++)
+			if (m->now[s][p] != ABSENT)
+				m->part[s][p] |= BIT(m->now[s][p]);
+	}
+}
+
+static u64 large_entry(u32 says, u64 offset, u64 flags)
+{
+	return says == ABSENT ? 0 : LARGE_FRAME(says / 2) | offset | flags | (says & 1 ? BIT64(63) : 0);
+}
+
+/* A large page, or a table of small ones. */
+static void change_slot(struct test *t, struct large_model *m, unsigned s)
+{
+	u64 table = 0x22000 + s * 0x1000, entry = 0x21000 + (slots[s] >> 21 & 0x1ff) * 8;
+	u32 says = (u32)rnd(t, ABSENT);
+
+	m->is_whole[s] = rnd(t, 2);
+	put(t, entry, m->is_whole[s] ? large_entry(says, 0, 0x87) : table | 7);
+	for (unsigned p = 0; p < PIECES; p++) {
+		if (!m->is_whole[s] && rnd(t, 2))
+			says = (u32)rnd(t, ABSENT + 1);
+		m->now[s][p] = says;
+		put(t, table + (pieces[p] >> 12) * 8, large_entry(says, pieces[p], 7));
+	}
+}
+
+/* What it has to be that an access in vain was right: that one is never told from what is cached. */
+static void assert_in_vain(u32 says, bool execute)
+{
+	assert_true(says == ABSENT || (execute && (says & 1)));
+}
+
+static void access_piece(struct test *t, struct large_model *m, unsigned s, unsigned p)
+{
+	enum mem_access how = rnd(t, 2) ? MEM_READ : MEM_EXEC;
+	u64 lin = slots[s] + pieces[p];
+	struct cpu *c = t->c;
+	struct page_ref r;
+	u32 frame, ok;
+
+	may_cache_large(m);
+	if (rnd(t, 4)) {
+		if (tlb_resolve(c, (unsigned)rnd(t, NR_MMU), lin, 1, how, &r) == ST_FAULT) {
+			assert_in_vain(m->now[s][p], how == MEM_EXEC);
+			return;
+		}
+		assert_int_equal((u64)(r.host - t->f->mem) & 0x1fffff, pieces[p]);
+		frame = (u32)((u64)(r.host - t->f->mem - LARGE_FRAME(0)) >> 21);
+	} else {
+		how = MEM_EXEC;
+		c->gpr[R_RIP] = lin;
+		if (interp_run(c) == EXIT_SHUTDOWN) {
+			assert_in_vain(m->now[s][p], true);
+			return;
+		}
+		frame = c->gpr[RAX] & 0xff;
+	}
+	ok = BIT(CODE_FRAME(frame)) | (how == MEM_EXEC ? 0 : BIT(DATA_FRAME(frame)));
+	assert_true((m->whole[s] | m->part[s][p]) & ok);
+}
+
+/* INVLPG drops all of a large page's translation, whatever the tables say by now (SDM vol. 3, 4.10.4.1). */
+static void large_pages(void **state)
+{
+	struct test t = { .f = flat_new(LARGE_MEM), .seed = 0x7654321 };
+	struct large_model m = { 0 };
+
+	(void)state;
+	t.c = &t.f->cpu;
+	flat_long(t.f, CODE);
+	t.c->idt.limit = 0; /* a fault is the end */
+	put(&t, LARGE_MEM - 2 * PAGE_SIZE + 8, 0x21007);
+	for (unsigned n = 0; n < LARGE_FRAMES; n++)
+		for (unsigned p = 0; p < PIECES; p++) /* mov al, n; hlt */
+			memcpy(t.f->mem + LARGE_FRAME(n) + pieces[p], (const u8[]){ 0xb0, (u8)n, 0xf4 }, 3);
+	for (unsigned s = 0; s < SLOTS; s++)
+		change_slot(&t, &m, s);
+	for (unsigned n = 0; n < LARGE_STEPS; n++) {
+		unsigned what = (unsigned)rnd(&t, 12), s = (unsigned)rnd(&t, SLOTS), p = (unsigned)rnd(&t, PIECES);
+
+		may_cache_large(&m);
+		if (what == 0) {
+			change_slot(&t, &m, s);
+		} else if (what == 1) {
+			t.c->gpr[RAX] = slots[s] + pieces[p] + rnd(&t, 4096);
+			INSN(&t, 0x0f, 0x01, 0x38); /* invlpg [rax] */
+			m.whole[s] = m.part[s][p] = 0;
+		} else if (what == 2 && !rnd(&t, 50)) {
+			t.c->gpr[RAX] = t.c->cr3;
+			INSN(&t, 0x0f, 0x22, 0xd8); /* mov cr3, rax */
+			memset(m.whole, 0, sizeof(m.whole));
+			memset(m.part, 0, sizeof(m.part));
+		} else {
+			access_piece(&t, &m, s, p);
+		}
+	}
+	flat_free(t.f);
+}
+
+/* INVLPG of a small page is not mistaken for one of a large page 2 GiB away, which would cost all cached jumps. */
+static void small_page_alone(void **state)
+{
+	struct test t = { .f = flat_new(LARGE_MEM) };
+	u64 stamp;
+	u8 v;
+
+	(void)state;
+	t.c = &t.f->cpu;
+	flat_long(t.f, CODE);
+	put(&t, LARGE_MEM - 2 * PAGE_SIZE + 8, 0x21007);
+	put(&t, 0x21000, large_entry(CODE_FRAME(0), 0, 0x87));
+	assert_int_equal(mem_read(t.c, SEG_FLAT, slots[0], &v, 1), ST_OK);
+	stamp = t.c->code->stamp;
+	t.c->gpr[RAX] = slots[0] + (2ull << 30);
+	INSN(&t, 0x0f, 0x01, 0x38);
+	assert_int_equal(t.c->code->stamp, stamp);
+	flat_free(t.f);
+}
+
 /* SDM vol. 2, INVPCID */
 static void invpcid_faults(void **state)
 {
@@ -376,6 +528,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_steps),
+		cmocka_unit_test(large_pages),
+		cmocka_unit_test(small_page_alone),
 		cmocka_unit_test(kept_spaces_hit),
 		cmocka_unit_test(invpcid_faults),
 	};
