@@ -547,6 +547,11 @@ static delivery next_delivery(const struct cpu *c)
 	return NULL;
 }
 
+bool event_due(const struct cpu *c)
+{
+	return next_delivery(c);
+}
+
 int event_poll(struct cpu *c)
 {
 	delivery next;

@@ -115,6 +115,8 @@ int event_fault(struct cpu *c);
 /* Between two instructions, with ATTN_EVENT: deliver what is deliverable, or report the open window. ST_OK (nothing, or
  * delivered), ST_EXIT_DONE. */
 int event_poll(struct cpu *c);
+/* Is there something to deliver at this boundary? */
+bool event_due(const struct cpu *c);
 
 /* The client's port I/O; see string.c for the repeated forms. *data in or out. */
 int port_in(struct cpu *c, u16 port, unsigned bytes, u32 *data);

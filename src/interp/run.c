@@ -140,12 +140,18 @@ static inline __attribute__((always_inline)) int run_block(struct cpu *c, struct
 	return b->insn[0].run(c, b->insn);
 }
 
-/* An instruction that completed with an exit (HLT): what is due after it may queue an event, but not hide the exit. */
+/*
+ * An instruction that completed with an exit: what is due after it may queue an event, but not hide the exit. Except
+ * that of HLT, which is over at once if its single-step trap is due, or what a shadow held back until here (SDM vol. 2,
+ * HLT): a client that halts now would wait for something else to come.
+ */
 static int step_exit(struct cpu *c, u8 shadow)
 {
 	struct exit exit = c->exit;
+	int st = event_step_done(c, shadow);
 
-	event_step_done(c, shadow);
+	if (exit.reason == EXIT_HLT && st == ST_OK && event_due(c))
+		return ST_OK;
 	c->exit = exit;
 	return ST_EXIT;
 }

@@ -100,6 +100,40 @@ static void trap_flag_and_int(void **state)
 	flat_free(f);
 }
 
+/* A HLT that traps does not wait: the trap, or what came in its shadow, goes on behind it. */
+static void hlt_with_something_due(void **state)
+{
+	struct flat *f = debug_new();
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	PUT(f, CODE, 0xf4, 0xff, 0xc0, 0xf4); /* hlt; inc eax; hlt */
+	idt_gate(f, VEC_NMI, CODE0_64, 14, 0, 0);
+	PUT(f, HANDLER + VEC_NMI, 0xff, 0xc3, 0x48, 0xcf); /* inc ebx; iretq */
+	cpu_set_rflags(c, cpu_rflags(c) | FL_TF);
+	assert_int_equal(trapped(f), CODE + 1);
+	assert_int_equal(c->dr[6], DR6_FIXED | DR6_BS);
+
+	c->gpr[R_RIP] = CODE;
+	cpu_set_rflags(c, cpu_rflags(c) | FL_IF);
+	c->ev.shadow = SHADOW_STI;
+	c->ev.nmi_pending = 1;
+	cpu_events_changed(c);
+	debug_update(c);
+	assert_int_equal(interp_run(c), EXIT_HLT);
+	assert_int_equal(c->gpr[RBX], 1);
+	assert_int_equal(c->gpr[R_RIP], CODE + 4);
+	assert_int_equal(c->gpr[RAX], 1);
+
+	/* The client's own step ends at the HLT as before. */
+	c->gpr[R_RIP] = CODE;
+	c->guest_debug = GUESTDBG_SINGLESTEP;
+	debug_update(c);
+	assert_int_equal(interp_run(c), EXIT_HLT);
+	assert_int_equal(c->gpr[R_RIP], CODE + 1);
+	flat_free(f);
+}
+
 /* RFLAGS in the handler's frame. */
 static u64 pushed(struct flat *f)
 {
@@ -456,6 +490,7 @@ int main(void)
 		cmocka_unit_test(trap_flag),
 		cmocka_unit_test(trap_flag_and_mov_ss),
 		cmocka_unit_test(trap_flag_and_int),
+		cmocka_unit_test(hlt_with_something_due),
 		cmocka_unit_test(resume_flag_pushed),
 		cmocka_unit_test(interrupted_iterations),
 		cmocka_unit_test(trap_each_iteration),
