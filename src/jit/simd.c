@@ -351,11 +351,14 @@ static void emit_mxcsr(struct emit *e, unsigned digit, struct rm rm)
 	emit_ext(e, SZ_32, OPC_0F | OPC_SAME | 0xae, digit, rm);
 }
 
-/* Called where cpu::jit.simd may be 0: loads MXCSR if that may be. Changes H_TMP and flags. */
+/* Loads MXCSR if that may be, and is not done already: then it has flags of its own. Changes H_TMP and flags. */
 void simd_begin_emit(struct emit *e)
 {
-	u8 *out[3];
+	u8 *out[4];
 
+	emit_ext(e, SZ_8, OPC_ALU_IMM, ALU_CMP, CPU_FIELD(jit.simd));
+	emit8(e, 0);
+	out[3] = emit_jcc(e, COND_NZ);
 	emit_load(e, SZ_32, H_TMP, CPU_FIELD(fpu.mxcsr));
 	emit_ext(e, SZ_32, 0xf7, 2, rm_reg(H_TMP)); /* not */
 	emit_ext(e, SZ_32, 0xf7, 0, rm_reg(H_TMP)); /* test */

@@ -282,6 +282,28 @@ static void floating_point_state(void **state)
 	flat_free(f);
 }
 
+/* AVX that traps behind SSE that has left a flag. */
+PROGRAM(avx_traps, "movd %eax, %xmm1; pxor %xmm0, %xmm0; comiss %xmm0, %xmm1; vpxor %xmm0, %xmm0, %xmm0; hlt");
+
+static void flags_before_avx_that_traps(void **state)
+{
+	struct flat *f = NEW(1);
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	if (!__builtin_cpu_supports("avx")) {
+		flat_free(f);
+		skip();
+	}
+	LOAD(f, CODE, avx_traps);
+	c->gpr[RAX] = 1; /* a denormal */
+	c->fpu.mxcsr = 0x1f80;
+	assert_int_equal(interp_run(c), EXIT_SHUTDOWN);
+	assert_int_equal(c->gpr[R_RIP], CODE + 11);
+	assert_int_equal(c->fpu.mxcsr, 0x1f82);
+	flat_free(f);
+}
+
 /* More code than there is room for: all of it is forgotten, and begun anew. */
 static void the_arena_is_full(void **state)
 {
@@ -347,6 +369,7 @@ int main(void)
 		cmocka_unit_test(a_fault_in_the_middle),
 		cmocka_unit_test(memory_is_lost),
 		cmocka_unit_test(floating_point_state),
+		cmocka_unit_test(flags_before_avx_that_traps),
 		cmocka_unit_test(the_arena_is_full),
 		cmocka_unit_test(an_endless_loop_is_polled),
 	};
