@@ -134,7 +134,7 @@ static inline void emit_alu_imm(struct emit *e, unsigned size, enum alu op, stru
 void emit_const(struct emit *e, enum host_reg to, u64 v);
 
 /* ---- jumps ---- */
-enum cond { COND_B = 2, COND_NB = 3, COND_Z = 4, COND_NZ = 5, COND_NBE = 7 };
+enum cond { COND_B = 2, COND_NB = 3, COND_Z = 4, COND_NZ = 5, COND_BE = 6, COND_NBE = 7 };
 
 /* They return the place of the 32-bit displacement, for emit_here() or emit_target(). */
 u8 *emit_jmp(struct emit *e);

@@ -33,8 +33,8 @@ static void close_link(struct cpu *c, const struct block *b)
 }
 
 /*
- * Is RIP the linear address, and is all of a page code if some of it is? In 64-bit mode always. That cannot change while
- * translated code runs, since far branches leave it.
+ * Is RIP the linear address, and is all of a page code if some of it is? In 64-bit mode, always. That cannot change
+ * while translated code runs, since far branches leave it.
  */
 static bool code_is_flat(const struct cpu *c, const struct block *b)
 {

@@ -164,6 +164,50 @@ static bool emit_wide(struct trans *t, const struct insn *i, const struct rule *
 	return true;
 }
 
+/*
+ * DIV and IDIV by a value in a register: s. What faults, or might, is the handler's. The quotient of a dividend that is
+ * but the sign-extended RAX fits, unless it is divided by -1; other signed dividends are rare.
+ */
+static void check_division(struct trans *t, enum host_reg s, unsigned size, bool sign)
+{
+	struct emit *e = &t->e;
+
+	if (!sign) {
+		emit_rm(e, size, OPC_ALU_STORE(ALU_CMP), s, rm_reg(H_RDX));
+		slow_if(t, COND_NB);
+		return;
+	}
+	emit_store(e, size, rm_reg(H_TMP), H_RAX);
+	emit_ext(e, size, 0xc1, 7, rm_reg(H_TMP)); /* sar */
+	emit8(e, (8u << size) - 1);
+	emit_rm(e, size, OPC_ALU_STORE(ALU_CMP), H_RDX, rm_reg(H_TMP));
+	slow_if(t, COND_NZ);
+	emit_lea(e, size, H_TMP, rm_mem(s, 1));
+	emit_alu_imm(e, size, ALU_CMP, rm_reg(H_TMP), 1);
+	slow_if(t, COND_BE);
+}
+
+static bool emit_div(struct trans *t, const struct insn *i, const struct rule *r)
+{
+	enum host_reg s = H_TMP2;
+
+	if (i->size < SZ_32)
+		return false;
+	flags_save(t);
+	t->flags = FLAGS_SAVED;
+	if (is_mem(i)) {
+		operand_address(t, i, i->size, MEM_READ);
+		emit_load(&t->e, i->size, s, guest_memory(t));
+	} else {
+		s = source(t, i->dst, H_TMP2);
+	}
+	check_division(t, s, i->size, i->op == OP_idiv);
+	flags_before(t, r->use);
+	emit_ext(&t->e, i->size, 0xf7, r->digit, rm_reg(s));
+	flags_after(t, r->use);
+	return true;
+}
+
 /* ---- shifts ---- */
 static bool emit_shift(struct trans *t, const struct insn *i, const struct rule *r)
 {
@@ -532,6 +576,8 @@ static const struct rule rules[NR_OPS] = {
 	[OP_not] = { emit_unary, 0xf7, 2, USE_NOT },
 	[OP_neg] = { emit_unary, 0xf7, 3, USE_SET },
 	[OP_mul] = { emit_wide, 0xf7, 4, USE_MERGE },
+	[OP_div] = { emit_div, 0, 6, USE_MERGE },
+	[OP_idiv] = { emit_div, 0, 7, USE_MERGE },
 	[OP_imul] = { emit_imul, OPC_0F | 0xaf, 0, USE_MERGE },
 	[OP_imul_imm] = { emit_imul_imm, 0, 0, USE_MERGE },
 	[OP_rol] = { emit_shift, 0, 0, USE_MERGE },
