@@ -333,6 +333,9 @@ struct cpu {
 	u32 tsc_khz;
 	s64 clock_offset;   /* kvmclock = host_clock_ns() + this (tsc.h, pvclock.h) */
 	u8 clock_due;       /* CLOCK_*: what pvclock_update() has to write for the guest */
+	struct {
+		u64 since, last; /* host TSC: the first PAUSE of a loop, and the latest */
+	} spin;
 
 	/* The engine's own */
 	struct tlb_entry *tlb;         /* [NR_MMU + 1][TLB_SIZE]; the last is always empty */

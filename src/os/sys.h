@@ -26,6 +26,11 @@ static inline long os_sys(long nr, long a, long b, long c, long d, long e, long 
 	return ret;
 }
 
+static inline void os_yield(void)
+{
+	os_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
 static inline int os_close(int fd)
 {
 	return (int)os_sys(SYS_close, fd, 0, 0, 0, 0, 0);

@@ -18,7 +18,8 @@
 /* What ukvm(1) names, and what a thread needs to come to its end. */
 static const int allowed[] = {
 	SYS_ioctl, SYS_clock_gettime, SYS_fstat, SYS_futex, SYS_getpid, SYS_gettid, SYS_mmap, SYS_munmap,
-	SYS_rt_sigpending, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_tgsigqueueinfo, SYS_write,
+	SYS_rt_sigpending, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_tgsigqueueinfo, SYS_sched_yield,
+	SYS_write,
 	SYS_exit, SYS_exit_group, SYS_madvise,
 };
 #define NR_ALLOWED (sizeof(allowed) / sizeof(allowed[0]))
@@ -49,7 +50,7 @@ static void on_signal(int sig)
 }
 
 /* out; load from a device; HLT; then for ever. */
-GUEST(all_exits, 32, "out dx, al; mov eax, [0x1000000]; mov [0x2000], eax; hlt; 1: inc dword ptr [0x2000]; jmp 1b");
+GUEST(all_exits, 32, "out dx, al; mov eax, [0x1000000]; mov [0x2000], eax; hlt; 1: inc dword ptr [0x2000]; pause; jmp 1b");
 
 static void *vcpu_thread(void *arg)
 {

@@ -5,6 +5,7 @@
  * meanwhile. Each test is bounded in time; the machine may have one core or many.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -674,6 +675,34 @@ static bool move_slot(struct smp *s)
 		return true;
 	*(volatile u64 *)(s->m.mem + 0x7110) = 1;
 	return false;
+}
+
+/* A turn is passed back and forth between vCPUs that have one processor together: who waits has to give way. */
+GUEST(take_turns, 64, ARRIVE "1: pause; cmp [0x7108], rbx; jne 1b; mov [0x7108], rdi; dec rcx; jnz 1b; hlt");
+
+TEST(spinning_gives_way)
+{
+	struct smp s;
+	cpu_set_t all, one;
+	double begin;
+
+	CHECK(!sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	for (int k = 0; !CPU_COUNT(&one); k++)
+		if (CPU_ISSET(k, &all))
+			CPU_SET(k, &one);
+	smp_start(&s, 2);
+	for (unsigned k = 0; k < s.n; k++) {
+		SMP_LOAD(&s, k, take_turns);
+		s.regs[k].rbx = k;
+		s.regs[k].rdi = !k;
+		s.regs[k].rcx = 3000;
+	}
+	CHECK(!sched_setaffinity(0, sizeof(one), &one)); /* the threads inherit it */
+	begin = now();
+	smp_run(&s, NULL);
+	CHECK(!sched_setaffinity(0, sizeof(all), &all));
+	CHECK(now() - begin < 4); /* by the scheduler's slices: 6,000 times some milliseconds */
 }
 
 TEST(slots_move_under_running_guests)
