@@ -272,7 +272,6 @@ struct code_cache;
 struct cpu_host;
 struct block;
 struct jit;
-struct jit_link;
 
 struct cpu {
 	/* What every instruction touches comes first. */
@@ -291,7 +290,7 @@ struct cpu {
 	struct {            /* the translator's (jit/translate.h) */
 		u64 flags;  /* while translated code runs: status flags as LAHF and SETO AL leave them in AX */
 		u64 rip, code; /* where a branch is about to go */
-		const struct jit_link *link;
+		const u8 *link;   /* a struct jit_link, at any address */
 		u8 simd;          /* nonzero: the host's MXCSR is the guest's (jit/simd.c) */
 		struct jit *unit; /* NULL: nothing is translated */
 	} jit;

@@ -129,7 +129,6 @@ static bool emit_ret(struct trans *t, const struct insn *i, const struct rule *r
 	return true;
 }
 
-#define CONDITIONS(X) X(o) X(no) X(b) X(nb) X(z) X(nz) X(be) X(nbe) X(s) X(ns) X(p) X(np) X(l) X(nl) X(le) X(nle)
 #define JCC_RULE(cond) [OP_j##cond] = { emit_jcc_rel, 0, 0, USE_READ },
 
 static const struct rule rules[NR_OPS] = {

@@ -22,14 +22,18 @@ static u64 flags_to_cc(u64 flags)
 	return ((flags >> 8) & 0xff) | (flags & 1) << 11;
 }
 
-/* The last block left for one that had no code then. If that is what comes now, the next time will be direct. */
+/*
+ * The last block left for one that had no code then. If that is what comes now, the next time will be direct. The link
+ * lies in the code, wherever that ends.
+ */
 static void close_link(struct cpu *c, const struct block *b)
 {
-	const struct jit_link *l = c->jit.link;
+	struct jit_link l;
 
+	__builtin_memcpy(&l, c->jit.link, sizeof(l));
 	c->jit.link = NULL;
-	if (l && l->page == b->page && l->off == b->off && l->mode == b->mode)
-		emit_target(l->at, b->host);
+	if (l.page == b->page && l.off == b->off && l.mode == b->mode)
+		emit_target(l.at, b->host);
 }
 
 /*

@@ -557,7 +557,6 @@ static bool emit_leave_insn(struct trans *t, const struct insn *i, const struct 
 	return true;
 }
 
-#define CONDITIONS(X) X(o) X(no) X(b) X(nb) X(z) X(nz) X(be) X(nbe) X(s) X(ns) X(p) X(np) X(l) X(nl) X(le) X(nle)
 #define CMOV_RULE(cond) [OP_cmov##cond] = { emit_load_op, OPC_0F | OPC_SAME, 0, USE_READ },
 #define SET_RULE(cond) [OP_set##cond] = { emit_setcc, 0, 0, USE_READ },
 

@@ -92,6 +92,9 @@ struct rule {
 	u8 use; /* enum flag_use */
 };
 
+/* Conditions, by the second half of the mnemonics. */
+#define CONDITIONS(X) X(o) X(no) X(b) X(nb) X(z) X(nz) X(be) X(nbe) X(s) X(ns) X(p) X(np) X(l) X(nl) X(le) X(nle)
+
 /* NULL if there is none. (rules.c, branch.c) */
 const struct rule *rule_find(const struct insn *i);
 const struct rule *branch_rule_find(const struct insn *i);
