@@ -688,6 +688,7 @@ bool insn_encoding(const u8 *bytes, size_t n, enum decode_mode mode, struct enco
 		return false;
 	*out = (struct encoding){
 		.vex = d.vex,
+		.src2 = row->width_src2,
 		.map = d.map,
 		.pp = d.pp,
 		.opcode = d.opcode,

@@ -161,6 +161,7 @@ struct row {
 /* What an instruction's bytes say beside its operands, for who makes the same one of other operands. */
 struct encoding {
 	bool vex, w, l;
+	bool src2; /* insn::src2 is the width of memory: F_SRC2 */
 	u8 map; /* enum opcode_map */
 	u8 pp;  /* the mandatory prefix, as in VEX.pp */
 	u8 opcode;

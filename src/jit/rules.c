@@ -476,16 +476,16 @@ static bool emit_setcc(struct trans *t, const struct insn *i, const struct rule 
 	return true;
 }
 
-/* BT, BTS, BTR, BTC on registers; a bit string in memory is the handlers'. digit is for the form with an immediate. */
+/* BT, BTS, BTR, BTC; a bit string in memory is the handlers'. digit is for the forms with an immediate. */
 static bool emit_bit(struct trans *t, const struct insn *i, const struct rule *r)
 {
 	if (i->form == FORM_RR) {
 		two_regs(t, i, r->opcode, r->use, i->op != OP_bt);
 		return true;
 	}
-	if (i->form != FORM_RI)
+	if (i->form != FORM_RI && i->form != FORM_MI && i->form != FORM_LMI)
 		return false;
-	one_operand(t, i, OPC_0F | 0xba | OPC_SAME, r->digit, r->use, i->op == OP_bt ? MEM_READ : MEM_WRITE, SZ_8);
+	one_operand(t, i, OPC_0F | 0xba | OPC_SAME | lock_prefix(i), r->digit, r->use, i->op == OP_bt ? MEM_READ : MEM_WRITE, SZ_8);
 	return true;
 }
 

@@ -24,6 +24,7 @@ struct copied {
 	struct encoding e;
 	const struct insn *i;
 	bool mem;
+	u8 size; /* of memory */
 	bool writes;       /* the first operand is a destination */
 	enum host_reg gpr; /* of the operand in a general register */
 };
@@ -103,7 +104,7 @@ static bool wants_alignment(const struct copied *c)
 	case OP_vmovntdqa:
 		return true;
 	default:
-		return !c->e.vex && c->i->size == SZ_128;
+		return !c->e.vex && c->size == SZ_128;
 	}
 }
 
@@ -181,6 +182,7 @@ static bool copy_find(const struct block *b, const struct insn *i, struct copied
 	/* W does not widen general registers outside 64-bit mode, where the copy runs. */
 	c->e.w &= b->mode == DECODE_64 || !has_gpr(&c->e);
 	c->i = i;
+	c->size = c->e.src2 ? i->src2 : i->size;
 	c->mem = i->flags & INSN_MEM;
 	c->writes = !is_comparison(i->op);
 	return !c->mem || operand_ok(i);
@@ -433,9 +435,9 @@ bool emit_simd(struct trans *t, const struct insn *i)
 	if (c.mem) {
 		bool store = c.writes && (c.e.kind[0] == RM_VEC || c.e.kind[0] == RM_MEM || c.e.kind[0] == RM_GPR);
 
-		operand_address(t, i, i->size, store ? MEM_WRITE : MEM_READ);
+		operand_address(t, i, c.size, store ? MEM_WRITE : MEM_READ);
 		if (wants_alignment(&c))
-			check_alignment(t, 1u << i->size);
+			check_alignment(t, 1u << c.size);
 	}
 	load_operands(t, &c);
 	find_gpr(t, &c);

@@ -282,6 +282,25 @@ static void floating_point_state(void **state)
 	flat_free(f);
 }
 
+/* The operand is wider than the result: its second half is not in memory. */
+PROGRAM(narrowing, "cvttsd2si (%rdi), %eax; jmp 1f\n1: hlt");
+
+static void an_operand_wider_than_its_result(void **state)
+{
+	struct flat *f = NEW(1);
+	struct cpu *c = &f->cpu;
+
+	(void)state;
+	LOAD(f, CODE, narrowing);
+	c->gpr[RDI] = MEM - 16; /* now the soft TLB has the page */
+	run_to_hlt(f);
+	c->gpr[R_RIP] = CODE;
+	c->gpr[RDI] = MEM - 4;
+	assert_int_equal(interp_run(c), EXIT_MMIO);
+	assert_int_equal(c->gpr[R_RIP], CODE);
+	flat_free(f);
+}
+
 /* AVX that traps behind SSE that has left a flag. */
 PROGRAM(avx_traps, "movd %eax, %xmm1; pxor %xmm0, %xmm0; comiss %xmm0, %xmm1; vpxor %xmm0, %xmm0, %xmm0; hlt");
 
@@ -369,6 +388,7 @@ int main(void)
 		cmocka_unit_test(a_fault_in_the_middle),
 		cmocka_unit_test(memory_is_lost),
 		cmocka_unit_test(floating_point_state),
+		cmocka_unit_test(an_operand_wider_than_its_result),
 		cmocka_unit_test(flags_before_avx_that_traps),
 		cmocka_unit_test(the_arena_is_full),
 		cmocka_unit_test(an_endless_loop_is_polled),
