@@ -74,6 +74,8 @@ u64 pick_address(struct gen *g, unsigned size)
 	case 36: /* unmapped */
 		return DATA_BASE + below(r, 2) * 0x3000 + below(r, PAGE);
 	case 37:
+		if (g->width != WIDTH_64) /* the CPU runs other bytes there */
+			return aligned(g, RO + below(r, PAGE - 64), size);
 		return CODE_BASE + below(r, CODE_PAGES * PAGE - 64);
 	case 38: /* not canonical, or the kernel's half */
 		if (size == 10 || size > 16) /* which of both faults comes first differs */
