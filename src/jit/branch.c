@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Near branches. The target is found before anything changes: if there is no code for it yet, or it is
- * not canonical, the handler makes the branch.
+ * Near branches. The target is found before anything changes: if no block is known there, or it is not canonical, the
+ * handler makes the branch.
  */
 #include "jit/translate.h"
 
@@ -28,39 +28,29 @@ static bool emit_jcc_rel(struct trans *t, const struct insn *i, const struct rul
 	return true;
 }
 
-/* H_ADDR is the target. */
-static void jump_to_addr(struct trans *t)
-{
-	look_up(t);
-	go_found(t);
-}
-
 /* Where the target of an indirect branch is: H_ADDR. */
-static bool indirect_target(struct trans *t, const struct insn *i)
+static void indirect_target(struct trans *t, const struct insn *i)
 {
 	enum host_reg r;
 
 	flags_save(t);
 	t->flags = FLAGS_SAVED;
 	if (i->flags & INSN_MEM) {
-		if (!operand_ok(i))
-			return false;
 		operand_address(t, i, i->size, MEM_READ);
 		emit_load(&t->e, i->size, H_ADDR, guest_memory(t));
-		return true;
+		return;
 	}
 	r = source(t, i->dst, H_ADDR);
 	if (r != H_ADDR)
 		emit_store(&t->e, i->size, rm_reg(H_ADDR), r);
-	return true;
 }
 
 static bool emit_jmp_rm(struct trans *t, const struct insn *i, const struct rule *r)
 {
 	(void)r;
-	if (!indirect_target(t, i))
-		return false;
-	jump_to_addr(t);
+	indirect_target(t, i);
+	look_up(t);
+	go_found(t);
 	return true;
 }
 
@@ -90,8 +80,7 @@ static void call_found(struct trans *t, const struct insn *i)
 static bool emit_call_rm(struct trans *t, const struct insn *i, const struct rule *r)
 {
 	(void)r;
-	if (!indirect_target(t, i))
-		return false;
+	indirect_target(t, i);
 	look_up(t);
 	call_found(t, i);
 	return true;

@@ -130,6 +130,12 @@ static inline void emit_alu_imm(struct emit *e, unsigned size, enum alu op, stru
 	emit_imm(e, size, imm);
 }
 
+/* ZF: the register is 0. */
+static inline void emit_test_reg(struct emit *e, unsigned size, enum host_reg r)
+{
+	emit_rm(e, size, 0x85, r, rm_reg(r));
+}
+
 /* The shortest way to a 64-bit constant; leaves flags alone. */
 void emit_const(struct emit *e, enum host_reg to, u64 v);
 

@@ -242,53 +242,58 @@ static bool emit_shift(struct trans *t, const struct insn *i, const struct rule 
 }
 
 /* ---- moves ---- */
+static void mov_reg_reg(struct trans *t, const struct insn *i)
+{
+	enum host_reg s = source(t, i->src, H_TMP2), d = s;
+
+	if (i->size < SZ_64 || guest_reg(i->dst) != H_NONE) {
+		d = dest(t, i->dst, i->size, false, H_TMP);
+		emit_store(&t->e, i->size, rm_reg(d), s);
+	}
+	dest_done(t, i->dst, d);
+}
+
+static void mov_reg_imm(struct trans *t, const struct insn *i)
+{
+	enum host_reg d = dest(t, i->dst, i->size, false, H_TMP);
+
+	if (i->size >= SZ_32) {
+		emit_const(&t->e, d, i->size == SZ_32 ? (u32)i->imm : i->imm);
+	} else {
+		emit_ext(&t->e, i->size, 0xc7, 0, rm_reg(d));
+		emit_imm(&t->e, i->size, i->imm);
+	}
+	dest_done(t, i->dst, d);
+}
+
+static void mov_mem_imm(struct trans *t, const struct insn *i)
+{
+	operand_address(t, i, i->size, MEM_WRITE);
+	emit_ext(&t->e, i->size, 0xc7, 0, guest_memory(t));
+	emit_imm(&t->e, i->size, i->imm);
+}
+
 static bool emit_mov_insn(struct trans *t, const struct insn *i, const struct rule *r)
 {
-	enum host_reg d;
+	bool src = i->form == FORM_RR || i->form == FORM_MR;
 
-	(void)r;
+	if (!bytes_ok(i, !is_mem(i) || i->form == FORM_RM, src))
+		return false;
 	switch (i->form) {
 	case FORM_RR:
-		if (!bytes_ok(i, true, true))
-			return false;
-		d = source(t, i->src, H_TMP2);
-		if (guest_reg(i->dst) == H_NONE && i->size == SZ_64) {
-			emit_store(&t->e, SZ_64, gpr_field(i->dst / 8), d);
-			return true;
-		}
-		{
-			enum host_reg to = dest(t, i->dst, i->size, false, H_TMP);
-
-			emit_store(&t->e, i->size, rm_reg(to), d);
-			dest_done(t, i->dst, to);
-		}
+		mov_reg_reg(t, i);
 		return true;
 	case FORM_RI:
-		if (!bytes_ok(i, true, false))
-			return false;
-		d = dest(t, i->dst, i->size, false, H_TMP);
-		if (i->size >= SZ_32) {
-			emit_const(&t->e, d, i->size == SZ_32 ? (u32)i->imm : i->imm);
-		} else {
-			emit_ext(&t->e, i->size, 0xc7, 0, rm_reg(d));
-			emit_imm(&t->e, i->size, i->imm);
-		}
-		dest_done(t, i->dst, d);
+		mov_reg_imm(t, i);
 		return true;
 	case FORM_RM:
-		if (!bytes_ok(i, true, false))
-			return false;
-		reg_mem(t, i, OPC_MOV_LOAD, USE_NOT, false);
+		reg_mem(t, i, OPC_MOV_LOAD, r->use, false);
 		return true;
 	case FORM_MR:
-		if (!bytes_ok(i, false, true))
-			return false;
-		mem_reg(t, i, OPC_MOV_STORE, USE_NOT, MEM_WRITE);
+		mem_reg(t, i, OPC_MOV_STORE, r->use, MEM_WRITE);
 		return true;
 	case FORM_MI:
-		operand_address(t, i, i->size, MEM_WRITE);
-		emit_ext(&t->e, i->size, 0xc7, 0, guest_memory(t));
-		emit_imm(&t->e, i->size, i->imm);
+		mov_mem_imm(t, i);
 		return true;
 	default:
 		return false;
@@ -303,9 +308,7 @@ static bool emit_extend(struct trans *t, const struct insn *i, const struct rule
 
 	if (i->size < SZ_32)
 		return false;
-	if (r->digit) /* MOVSXD, from 32 bits */
-		opcode = r->opcode | OPC_SAME;
-	else
+	if (!r->digit) /* MOVSXD is from 32 bits alone */
 		opcode |= i->src2 == SZ_8 ? OPC_BYTE : 1;
 	if (is_mem(i)) {
 		operand_address(t, i, i->src2, MEM_READ);

@@ -24,8 +24,9 @@ struct copied {
 	struct encoding e;
 	const struct insn *i;
 	bool mem;
-	u8 size; /* of memory */
+	u8 size;           /* of memory */
 	bool writes;       /* the first operand is a destination */
+	bool stores;       /* and it is memory */
 	enum host_reg gpr; /* of the operand in a general register */
 };
 
@@ -185,6 +186,7 @@ static bool copy_find(const struct block *b, const struct insn *i, struct copied
 	c->size = c->e.src2 ? i->src2 : i->size;
 	c->mem = i->flags & INSN_MEM;
 	c->writes = !is_comparison(i->op);
+	c->stores = c->writes && c->mem && (c->e.kind[0] == RM_VEC || c->e.kind[0] == RM_MEM || c->e.kind[0] == RM_GPR);
 	return !c->mem || operand_ok(i);
 }
 
@@ -242,7 +244,7 @@ static void load_operands(struct trans *t, const struct copied *c)
 
 static void store_result(struct trans *t, const struct copied *c)
 {
-	if (!c->writes || (c->mem && c->e.kind[0] != REG_VEC && c->e.kind[0] != REG_GPR && c->e.kind[0] != VEX_VEC))
+	if (!c->writes || c->stores)
 		return;
 	switch (c->e.kind[0]) {
 	case REG_VEC:
@@ -433,9 +435,7 @@ bool emit_simd(struct trans *t, const struct insn *i)
 		return false;
 	simd_ready(t, c.e.vex ? SIMD_AVX : SIMD_SSE);
 	if (c.mem) {
-		bool store = c.writes && (c.e.kind[0] == RM_VEC || c.e.kind[0] == RM_MEM || c.e.kind[0] == RM_GPR);
-
-		operand_address(t, i, c.size, store ? MEM_WRITE : MEM_READ);
+		operand_address(t, i, c.size, c.stores ? MEM_WRITE : MEM_READ);
 		if (wants_alignment(&c))
 			check_alignment(t, 1u << c.size);
 	}
@@ -446,11 +446,4 @@ bool emit_simd(struct trans *t, const struct insn *i)
 		flags_after(t, USE_SET);
 	store_result(t, &c);
 	return true;
-}
-
-bool simd_translates(const struct block *b, const struct insn *i)
-{
-	struct copied c;
-
-	return is_vzeroupper(i) || copy_find(b, i, &c);
 }

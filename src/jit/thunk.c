@@ -69,7 +69,7 @@ static void emit_slow(struct emit *e, const struct jit *j)
 	emit_const(e, H_TMP, (u64)(uintptr_t)j->handler);
 	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
 	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
-	emit_rm(e, SZ_32, 0x85, H_RAX, rm_reg(H_RAX)); /* test */
+	emit_test_reg(e, SZ_32, H_RAX);
 	out = emit_jcc(e, COND_NZ);
 	load_registers(e);
 	emit8(e, 0xc3);
@@ -115,7 +115,7 @@ static void emit_look_up(struct emit *e, const struct jit *j, const struct cpu *
 	miss[3] = emit_jcc(e, COND_NZ);
 	emit_load(e, SZ_64, H_ADDR, CPU_FIELD(jit.rip));
 	emit_load(e, SZ_64, H_TMP2, rm_mem(H_TMP2, offsetof(struct block, host)));
-	emit_rm(e, SZ_64, 0x85, H_TMP2, rm_reg(H_TMP2)); /* test */
+	emit_test_reg(e, SZ_64, H_TMP2);
 	no_code = emit_jcc(e, COND_Z);
 	emit8(e, 0xc3);
 	emit_here(e, no_code);

@@ -96,10 +96,16 @@ static void emit_slow_paths(struct trans *t, struct jit *j)
 }
 
 /* ---- from block to block ---- */
-void look_up(struct trans *t)
+/* ZF: there is none. */
+static void call_look_up(struct trans *t)
 {
 	emit_target(emit_call(&t->e), t->jit->look_up);
-	emit_rm(&t->e, SZ_64, 0x85, H_TMP2, rm_reg(H_TMP2)); /* test */
+	emit_test_reg(&t->e, SZ_64, H_TMP2);
+}
+
+void look_up(struct trans *t)
+{
+	call_look_up(t);
 	slow_if(t, COND_Z);
 }
 
@@ -142,8 +148,7 @@ void go_to(struct trans *t, s64 delta, bool branch)
 	if (branch) {
 		look_up(t);
 	} else {
-		emit_target(emit_call(&t->e), t->jit->look_up);
-		emit_rm(&t->e, SZ_64, 0x85, H_TMP2, rm_reg(H_TMP2)); /* test */
+		call_look_up(t);
 		t->leave[t->nr_leaves++] = emit_jcc(&t->e, COND_Z);
 	}
 	go_found(t);
@@ -194,8 +199,8 @@ static void emit_exits(struct trans *t, u8 *out[2])
 		emit_target(t->leave[n], t->jit->leave);
 }
 
-/* Whatever has no rule is its handler's, as is what a rule leaves to it. */
-static void emit_insn(struct trans *t, const struct insn *i)
+/* Whatever has no rule is its handler's, as is what a rule leaves to it: false. */
+static bool emit_insn(struct trans *t, const struct insn *i)
 {
 	const struct rule *r = rule_find(i);
 
@@ -207,24 +212,15 @@ static void emit_insn(struct trans *t, const struct insn *i)
 		t->flags = FLAGS_SAVED;
 		t->simd = 0;
 		t->stack32 = false;
-		return;
+		return false;
 	}
 	if (!t->cur->nr_sites)
-		return;
+		return true;
 	t->nr_slow++;
 	t->cur->live = t->flags != FLAGS_SAVED;
 	t->cur->simd = t->simd;
 	t->cur->resume = t->ended ? NULL : t->e.at;
-}
-
-/* A handler called from translated code costs more than one called from threaded code. */
-static bool worth_it(const struct block *b)
-{
-	unsigned known = 0;
-
-	for (unsigned n = 0; n < b->n; n++)
-		known += rule_find(&b->insn[n]) || simd_translates(b, &b->insn[n]);
-	return known * 2 >= b->n;
+	return true;
 }
 
 bool jit_translate(struct cpu *c, struct block *b)
@@ -232,18 +228,23 @@ bool jit_translate(struct cpu *c, struct block *b)
 	struct jit *j = c->jit.unit;
 	struct trans t = { .jit = j, .c = c, .b = b, .flags = FLAGS_SAVED };
 	struct code_cache *code = c->code;
+	unsigned known = 0;
 	u8 *out[2];
 
-	if (!j || !b->page || (b->mode != DECODE_64 && b->mode != DECODE_32) || b->host || !worth_it(b))
+	if (!j || !b->page || (b->mode != DECODE_64 && b->mode != DECODE_32) || b->host)
 		return true;
-	if (code->host_size - code->host_used < TRANSLATE_ROOM || j->max_faults - j->nr_faults < 2 * BLOCK_MAX_INSNS)
-		return false;
 	if (code->host_used == code->host_floor)
 		j->nr_faults = 0;
+	if (code->host_size - code->host_used < TRANSLATE_ROOM || j->max_faults - j->nr_faults < 2 * BLOCK_MAX_INSNS)
+		return false;
 	t.e.at = code->host_arena + code->host_used;
 	emit_entry(&t, out);
 	for (unsigned n = 0; n < b->n; n++)
-		emit_insn(&t, &b->insn[n]);
+		known += emit_insn(&t, &b->insn[n]);
+	if (known * 2 < b->n) { /* a handler called from here costs more than one called from threaded code */
+		b->host = NULL;
+		return true;
+	}
 	if (!t.ended) {
 		flags_save(&t);
 		go_to(&t, b->bytes, false);

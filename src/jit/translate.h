@@ -29,7 +29,7 @@ static inline unsigned insn_word(const struct insn *i)
 
 #define CPU_FIELD(field) rm_mem(H_CPU, offsetof(struct cpu, field))
 
-/* Room that no block's code can exceed: instructions of at most 300 bytes, with 60 for their slow path. */
+/* Room for any block: nearly twice the most that an instruction and its share of the block have been seen to take. */
 #define TRANSLATE_ROOM (BLOCK_MAX_INSNS * 512)
 
 enum flags_at {
@@ -100,7 +100,6 @@ const struct rule *rule_find(const struct insn *i);
 const struct rule *branch_rule_find(const struct insn *i);
 
 /* ---- SSE and AVX (simd.c) ---- */
-bool simd_translates(const struct block *b, const struct insn *i);
 /* As rule::emit. */
 bool emit_simd(struct trans *t, const struct insn *i);
 /* After a handler: makes cpu::jit.simd what it has to be again; ZF if that is not possible. */
