@@ -488,7 +488,8 @@ static bool emit_bit(struct trans *t, const struct insn *i, const struct rule *r
 	}
 	if (i->form != FORM_RI && i->form != FORM_MI && i->form != FORM_LMI)
 		return false;
-	one_operand(t, i, OPC_0F | 0xba | OPC_SAME | lock_prefix(i), r->digit, r->use, i->op == OP_bt ? MEM_READ : MEM_WRITE, SZ_8);
+	one_operand(t, i, OPC_0F | 0xba | OPC_SAME | lock_prefix(i), r->digit, r->use,
+		    i->op == OP_bt ? MEM_READ : MEM_WRITE, SZ_8);
 	return true;
 }
 

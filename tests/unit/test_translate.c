@@ -109,6 +109,7 @@ PROGRAM(self, "mov $100, %ecx\n"
 	      "2: mov $0, %eax\n"
 	      "add %rax, %rbx; call 3f; dec %ecx; jnz 1b; hlt\n"
 	      "3: movb %cl, 4f+3(%rip); jmp 4f\n"
+	      ".skip 128 - (. - self) /* in another line: the writer stays */\n"
 	      "4: lea 1(%rdx), %rdx; ret");
 
 static void code_that_writes_itself(void **state)
