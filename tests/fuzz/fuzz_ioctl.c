@@ -606,7 +606,7 @@ const char *__tsan_default_suppressions(void) __attribute__((visibility("default
 /* The threads close, copy and use each other's descriptors: that is what is tried. Only libc's functions tell. */
 const char *__tsan_default_suppressions(void)
 {
-	return "race_top:dup\nrace_top:close\nrace_top:mmap\nrace_top:munmap\nrace_top:fstat\n";
+	return "race_top:dup\n";
 }
 #endif
 
