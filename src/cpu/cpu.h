@@ -292,6 +292,7 @@ struct cpu {
 		u64 rip, code; /* where a branch is about to go */
 		const u8 *link;   /* a struct jit_link, at any address */
 		u8 simd;          /* nonzero: the host's MXCSR is the guest's (jit/simd.c) */
+		u8 x87;           /* nonzero: the host's x87 state is the guest's (jit/x87.c) */
 		struct jit *unit; /* NULL: nothing is translated */
 	} jit;
 	u32 host_mxcsr;     /* within interp_run(): the host's own; 0: to be asked */

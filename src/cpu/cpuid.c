@@ -419,18 +419,33 @@ static bool vendor_is(const u32 name[3], const char *vendor)
 	return !memcmp(name, vendor, 12);
 }
 
-static u64 vendor_feat(const struct cpu *c)
+static u64 vendor_of(u32 ebx, u32 edx, u32 ecx)
 {
-	const struct cpuid_entry *e = cpuid_find(c, 0, 0);
-	u32 r[4], name[3]; /* EBX, EDX, ECX */
+	u32 name[3] = { ebx, edx, ecx };
 
-	cpuid_host(0, 0, r);
-	name[0] = e ? e->ebx : r[CPUID_EBX];
-	name[1] = e ? e->edx : r[CPUID_EDX];
-	name[2] = e ? e->ecx : r[CPUID_ECX];
 	if (vendor_is(name, "AuthenticAMD") || vendor_is(name, "HygonGenuine"))
 		return FEAT_AMD;
 	return vendor_is(name, "GenuineIntel") ? FEAT_INTEL : 0;
+}
+
+static u64 host_vendor(void)
+{
+	u32 r[4];
+
+	cpuid_host(0, 0, r);
+	return vendor_of(r[CPUID_EBX], r[CPUID_EDX], r[CPUID_ECX]);
+}
+
+static u64 vendor_feat(const struct cpu *c)
+{
+	const struct cpuid_entry *e = cpuid_find(c, 0, 0);
+
+	return e ? vendor_of(e->ebx, e->edx, e->ecx) : host_vendor();
+}
+
+bool cpuid_vendor_is_host(const struct cpu *c)
+{
+	return (c->feat & (FEAT_AMD | FEAT_INTEL)) == host_vendor();
 }
 
 static u8 physical_bits(const struct cpu *c)

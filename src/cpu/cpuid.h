@@ -87,6 +87,9 @@ void cpuid_host(u32 leaf, u32 subleaf, u32 out[4]);
 /* Does the host's kernel save YMM registers? Without, its CPUID may still show AVX. */
 bool cpuid_host_has_ymm(void);
 
+/* Is the vCPU of the vendor, Intel or AMD, that made the host's CPU? */
+bool cpuid_vendor_is_host(const struct cpu *c);
+
 /* XCR0 bits that host and engine have; the largest XCR0 of any guest. */
 u64 cpuid_supported_xcr0(void);
 

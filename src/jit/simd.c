@@ -170,14 +170,14 @@ static bool is_vzeroupper(const struct insn *i)
 	return i->op == OP_vzeroupper && i->feature != FEATURE_ABSENT;
 }
 
-static bool get_encoding(const struct block *b, const struct insn *i, struct encoding *e)
+bool block_encoding(const struct block *b, const struct insn *i, struct encoding *e)
 {
 	return insn_encoding(b->page->copy + b->off + i->end - i->len, i->len, b->mode, e);
 }
 
 static bool copy_find(const struct block *b, const struct insn *i, struct copied *c)
 {
-	if (i->feature == FEATURE_ABSENT || i->size > SZ_256 || is_odd(i->op) || !get_encoding(b, i, &c->e) ||
+	if (i->feature == FEATURE_ABSENT || i->size > SZ_256 || is_odd(i->op) || !block_encoding(b, i, &c->e) ||
 	    !kinds_ok(&c->e))
 		return false;
 	/* W does not widen general registers outside 64-bit mode, where the copy runs. */

@@ -4,12 +4,18 @@
 
 #include "cpu/cpuid.h"
 
-static void save_registers(struct emit *e)
+static void save_gprs(struct emit *e)
 {
-	simd_end_emit(e, cpuid_host_has_ymm());
 	for (unsigned n = RAX; n <= R15; n++)
 		if (guest_reg(n * 8) != H_NONE)
 			emit_store(e, SZ_64, gpr_field(n), guest_reg(n * 8));
+}
+
+/* What else of the guest is in the host. */
+static void end_units(struct emit *e)
+{
+	simd_end_emit(e, cpuid_host_has_ymm());
+	x87_end_emit(e);
 }
 
 static void load_registers(struct emit *e)
@@ -52,7 +58,8 @@ static void emit_return(struct emit *e)
 static void emit_leave(struct emit *e)
 {
 	emit_store(e, SZ_64, gpr_field(R_RIP), H_ADDR);
-	save_registers(e);
+	save_gprs(e);
+	end_units(e);
 	emit_const(e, H_RAX, ST_END);
 	emit_return(e);
 }
@@ -62,10 +69,12 @@ static void emit_slow(struct emit *e, const struct jit *j)
 {
 	u8 *out;
 
-	save_registers(e);
-	emit_mov(e, H_RDI, H_CPU);
-	emit_mov(e, H_RSI, H_ADDR);
+	save_gprs(e);
+	emit_mov(e, H_RBX, H_ADDR); /* which functions leave alone */
 	emit_alu_imm(e, SZ_64, ALU_SUB, rm_reg(H_RSP), 8);
+	end_units(e);
+	emit_mov(e, H_RDI, H_CPU);
+	emit_mov(e, H_RSI, H_RBX);
 	emit_const(e, H_TMP, (u64)(uintptr_t)j->handler);
 	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
 	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
@@ -76,6 +85,16 @@ static void emit_slow(struct emit *e, const struct jit *j)
 	emit_here(e, out);
 	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
 	emit_return(e);
+}
+
+static void emit_x87_begin(struct emit *e)
+{
+	save_gprs(e);
+	emit_alu_imm(e, SZ_64, ALU_SUB, rm_reg(H_RSP), 8);
+	x87_load_emit(e);
+	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
+	load_registers(e);
+	emit8(e, 0xc3);
 }
 
 #define ENTRY(field) rm_mem(H_TMP2, offsetof(struct jump_entry, field))
@@ -138,6 +157,8 @@ void thunks_emit(struct emit *e, struct jit *j, struct cpu *c)
 	emit_slow(e, j);
 	j->simd_begin = e->at;
 	simd_begin_emit(e);
+	j->x87_begin = e->at;
+	emit_x87_begin(e);
 	j->leave_link = e->at;
 	emit_store(e, SZ_64, CPU_FIELD(jit.link), H_ADDR);
 	j->leave_start = e->at;

@@ -58,13 +58,11 @@ static void call_handler(struct emit *e, const struct jit *j, const struct insn 
 	emit_target(emit_call(e), j->slow);
 }
 
-/* What follows counts on SIMD instructions; if that is over, the block ends here. */
-static void resume_simd(struct trans *t, const struct slow *s)
+/* What follows counts on more than the registers; if that is over (ZF), the block ends here. */
+static void leave_if_over(struct trans *t, const struct slow *s)
 {
-	u8 *on;
+	u8 *on = emit_jcc(&t->e, COND_NZ);
 
-	simd_resume(t, s->simd);
-	on = emit_jcc(&t->e, COND_NZ);
 	emit_load(&t->e, SZ_64, H_ADDR, gpr_field(R_BLOCK));
 	emit_alu_imm(&t->e, SZ_64, ALU_ADD, rm_reg(H_ADDR), s->i->end);
 	t->leave[t->nr_leaves++] = emit_jmp(&t->e);
@@ -83,12 +81,19 @@ static void emit_slow_paths(struct trans *t, struct jit *j)
 			emit_here(&t->e, s->site[k]);
 		for (unsigned k = 0; k < s->nr_faults; k++)
 			j->faults[j->nr_faults++] = (struct fault_site){ (u32)(s->fault[k] - base), here };
+		x87_note_emit(t, &s->x87_last);
 		call_handler(&t->e, j, s->i);
 		if (!s->resume)
 			continue; /* no branch's handler says ST_OK */
 		t->flags = FLAGS_SAVED;
-		if (s->simd)
-			resume_simd(t, s);
+		if (s->x87) {
+			x87_resume(t);
+			leave_if_over(t, s);
+		}
+		if (s->simd) {
+			simd_resume(t, s->simd);
+			leave_if_over(t, s);
+		}
 		if (s->live)
 			flags_live(t);
 		emit_target(emit_jmp(&t->e), s->resume);
@@ -199,18 +204,28 @@ static void emit_exits(struct trans *t, u8 *out[2])
 		emit_target(t->leave[n], t->jit->leave);
 }
 
-/* Whatever has no rule is its handler's, as is what a rule leaves to it: false. */
-static bool emit_insn(struct trans *t, const struct insn *i)
+static bool emit_by_kind(struct trans *t, const struct insn *i)
 {
 	const struct rule *r = rule_find(i);
 
+	if (!r && emit_x87(t, i))
+		return true;
+	x87_flush(t);
+	t->cur->x87_last = t->x87_last;
+	return r ? r->emit(t, i, r) : emit_simd(t, i);
+}
+
+/* Whatever has no rule is its handler's, as is what a rule leaves to it: false. */
+static bool emit_insn(struct trans *t, const struct insn *i)
+{
 	t->cur = &t->slow[t->nr_slow];
-	*t->cur = (struct slow){ .i = i };
-	if (!(r ? r->emit(t, i, r) : emit_simd(t, i))) {
+	*t->cur = (struct slow){ .i = i, .x87_last = t->x87_last };
+	if (!emit_by_kind(t, i)) {
 		flags_save(t);
 		call_handler(&t->e, t->jit, i);
 		t->flags = FLAGS_SAVED;
 		t->simd = 0;
+		t->x87 = false;
 		t->stack32 = false;
 		return false;
 	}
@@ -219,6 +234,7 @@ static bool emit_insn(struct trans *t, const struct insn *i)
 	t->nr_slow++;
 	t->cur->live = t->flags != FLAGS_SAVED;
 	t->cur->simd = t->simd;
+	t->cur->x87 = t->x87;
 	t->cur->resume = t->ended ? NULL : t->e.at;
 	return true;
 }
@@ -246,6 +262,7 @@ bool jit_translate(struct cpu *c, struct block *b)
 		return true;
 	}
 	if (!t.ended) {
+		x87_flush(&t);
 		flags_save(&t);
 		go_to(&t, b->bytes, false);
 	}

@@ -38,6 +38,11 @@ enum flags_at {
 	FLAGS_BOTH,
 };
 
+/* x87 instructions in a row whose FIP, FDP and so on are not written yet: the last one, the last one with memory. */
+struct x87_last {
+	const struct insn *insn, *mem;
+};
+
 /* Where one instruction leaves for its handler; the handler's way back, if the block goes on. */
 struct slow {
 	const struct insn *i;
@@ -46,6 +51,8 @@ struct slow {
 	u8 nr_sites, nr_faults;
 	bool live; /* flags are to be FLAGS_LIVE there */
 	u8 simd;   /* and these bits of cpu::jit.simd set */
+	bool x87;  /* and cpu::jit.x87 */
+	struct x87_last x87_last; /* of instructions before this one */
 	u8 *resume;
 };
 
@@ -57,14 +64,16 @@ struct trans {
 	enum flags_at flags;
 	bool ended;       /* control does not reach what comes next */
 	u8 simd;          /* bits that cpu::jit.simd is known to have (simd.c) */
+	bool x87;         /* cpu::jit.x87 is known to be set */
 	bool stack32;     /* cpu::stack_size is known to be SZ_32 */
+	struct x87_last x87_last;
 	struct slow *cur; /* the current instruction's */
 	struct slow slow[BLOCK_MAX_INSNS];
 	struct {
 		u8 *site;
 		u16 off;
 	} link[4];    /* jumps within the page to where there is no code yet */
-	u8 *leave[2 + BLOCK_MAX_INSNS]; /* jumps with the RIP to go on at in H_ADDR */
+	u8 *leave[2 + 2 * BLOCK_MAX_INSNS]; /* jumps with the RIP to go on at in H_ADDR */
 	u8 nr_slow, nr_links, nr_leaves;
 };
 
@@ -106,6 +115,22 @@ bool emit_simd(struct trans *t, const struct insn *i);
 void simd_resume(struct trans *t, unsigned need);
 void simd_begin_emit(struct emit *e);
 void simd_end_emit(struct emit *e, bool avx);
+
+/* ---- x87 (x87.c) ---- */
+/* As rule::emit. */
+bool emit_x87(struct trans *t, const struct insn *i);
+/* Before an instruction of another kind. */
+void x87_flush(struct trans *t);
+void x87_note_emit(struct trans *t, const struct x87_last *last);
+/* After a handler: loads the x87 state again; ZF if that is not possible. */
+void x87_resume(struct trans *t);
+/* In between two of these, cpu::gpr has all registers and the stack is aligned. */
+void x87_load_emit(struct emit *e);
+void x87_end_emit(struct emit *e);
+
+/* Of an instruction of the block; false if it has none for insn_encoding(). */
+struct encoding;
+bool block_encoding(const struct block *b, const struct insn *i, struct encoding *e);
 
 /* ---- registers (operand.c); off is as in struct insn ---- */
 /* The host register that holds a guest register, H_NONE for those in cpu::gpr. */
@@ -165,6 +190,7 @@ struct jit {
 	const u8 *slow;        /* called with an instruction in H_ADDR; returns if its handler said ST_OK */
 	const u8 *look_up;     /* called with a RIP in H_ADDR: H_TMP2 is where to go on, or 0; may use H_TMP */
 	const u8 *simd_begin;  /* called where SIMD instructions follow; may use H_TMP */
+	const u8 *x87_begin;   /* called where x87 instructions follow; may use H_TMP, H_TMP2, H_ADDR */
 	const u8 *leave;       /* ends with ST_END at the RIP in H_ADDR */
 	const u8 *leave_start; /* at R_BLOCK */
 	const u8 *leave_link;  /* the same; H_ADDR: the jit_link it came from */

@@ -324,6 +324,88 @@ static void flags_before_avx_that_traps(void **state)
 	flat_free(f);
 }
 
+/*
+ * The x87 state after all kinds of instructions is the interpreter's: a full and an empty stack, flags, precision and
+ * rounding, handlers in between, MMX, and where the last instruction and its operand were. In the end an access that
+ * faults, or one that no soft TLB entry serves; or with RAX an exception that a control word has just unmasked.
+ */
+PROGRAM(x87,
+	"mov $3, %ecx; fninit\n"
+	"1: fld1; fldpi; fadd %st(1), %st; fldl (%rsi); fmulp; fldt 16(%rsi); fcomi %st(1), %st; fcmovb %st(2), %st\n"
+	"fxch; fsubs 32(%rsi); fstpt 48(%rsi); fistpl 64(%rsi); fnstcw 68(%rsi); fldcw 70(%rsi); fdivl (%rsi)\n"
+	"fnstsw %ax; add %eax, %ebx; fldz; fldz; fldz; fldz; fldz; fldz; fldz; fldz; fnstsw 72(%rsi)\n"
+	"ffree %st(3); fincstp; fyl2x; fsincos; fprem; frndint; fbstp 80(%rsi); fldcw 68(%rsi); dec %ecx; jnz 1b\n"
+	"fnstenv 96(%rsi); fldenv 96(%rsi); fld1; fldl (%rsi); paddb %mm1, %mm2; fldz; fldcw 74(%rsi); fdivr %st, %st(1)\n"
+	"fwait; fchs; flds (%rdi); fabs; fwait; hlt");
+
+struct x87_case {
+	u64 rdi;
+	u16 fcw;
+	bool warm;
+};
+
+static void x87_operands(struct flat *f, u64 at, u16 last)
+{
+	static const u16 to_zero_single = 0xc7f;
+	double big = 1e18;
+	long double third = 1.0L / 3;
+	float half = 0.5f;
+
+	memset(f->mem + at, 0, 256);
+	memcpy(f->mem + at, &big, 8);
+	memcpy(f->mem + at + 16, &third, 10);
+	memcpy(f->mem + at + 32, &half, 4);
+	memcpy(f->mem + at + 70, &to_zero_single, 2);
+	memcpy(f->mem + at + 74, &last, 2);
+}
+
+static void x87_round(const struct x87_case *k, u32 heat, struct fpu *fpu, u8 *memory, enum exit_reason *why)
+{
+	struct flat *f = translating(heat);
+	struct cpu *c = &f->cpu;
+
+	LOAD(f, CODE, x87);
+	c->gpr[RSI] = DATA;
+	if (k->warm) { /* with the soft TLB's entries, from the start */
+		x87_operands(f, DATA, 0x37f);
+		run_to_hlt(f);
+		c->gpr[R_RIP] = CODE;
+	}
+	x87_operands(f, DATA, k->fcw);
+	c->gpr[RSI] = DATA;
+	c->gpr[RDI] = k->rdi;
+	*why = interp_run(c);
+	*fpu = c->fpu;
+	memcpy(memory, f->mem + DATA, 256);
+	flat_free(f);
+}
+
+static void x87_state(void **state)
+{
+	static const struct x87_case cases[] = {
+		{ DATA, 0x37f, false },   { DATA, 0x37f, true }, { 2ull << 30, 0x37f, true },
+		{ MEM - 2, 0x27f, true }, { DATA, 0x37b, true }, { DATA, 0x360, false },
+	};
+	u16 host, before;
+
+	(void)state;
+	flat_free(NEW(1));
+	asm volatile("fnstcw %0" : "=m"(before));
+	for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
+		struct fpu fpu[2];
+		u8 memory[2][256];
+		enum exit_reason why[2];
+
+		for (u32 heat = 0; heat < 2; heat++)
+			x87_round(&cases[n], heat, &fpu[heat], memory[heat], &why[heat]);
+		assert_int_equal(why[0], why[1]);
+		assert_memory_equal(memory[0], memory[1], 256);
+		assert_memory_equal(&fpu[0], &fpu[1], sizeof(fpu[0]));
+		asm volatile("fnstcw %0" : "=m"(host));
+		assert_int_equal(host, before);
+	}
+}
+
 /* More code than there is room for: all of it is forgotten, and begun anew. */
 static void the_arena_is_full(void **state)
 {
@@ -391,6 +473,7 @@ int main(void)
 		cmocka_unit_test(floating_point_state),
 		cmocka_unit_test(an_operand_wider_than_its_result),
 		cmocka_unit_test(flags_before_avx_that_traps),
+		cmocka_unit_test(x87_state),
 		cmocka_unit_test(the_arena_is_full),
 		cmocka_unit_test(an_endless_loop_is_polled),
 	};
