@@ -232,6 +232,16 @@ struct tlb_entry {
 };
 #define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
+#define TLB_SPAN (2 * TLB_SIZE)
+/*
+ * Address spaces (generations, stamps) that are used in turn have their entries for one address in different places:
+ * each has its own window of size entries in a table of twice that, at this offset.
+ */
+static inline unsigned space_window(u64 space, unsigned size)
+{
+	return (unsigned)(space * 37) % 64 * (size / 64);
+}
+
 enum mmu_index {
 	MMU_SUP,    /* CPL < 3, SMAP enforced if on */
 	MMU_USER,   /* CPL 3 */
@@ -281,7 +291,7 @@ struct cpu {
 	u64 tlb_gen;        /* 1..4095 */
 	u32 attn;
 	u32 budget;                /* blocks until cpu_host::poll is asked */
-	struct tlb_entry *tlb_cur; /* of the current mmu_index; see cpu_update_mode() */
+	struct tlb_entry *tlb_cur; /* of the current mmu_index and generation; see cpu_update_mode() */
 	const struct insn *cur;    /* the instruction that executes */
 	u64 lin_mask;       /* ~0 in 64-bit mode, 0xffffffff else */
 	u64 work;           /* done since the last stats_fold() */
@@ -338,11 +348,11 @@ struct cpu {
 	} spin;
 
 	/* The engine's own */
-	struct tlb_entry *tlb;         /* [NR_MMU + 1][TLB_SIZE]; the last is always empty */
+	struct tlb_entry *tlb; /* [NR_MMU + 1][TLB_SPAN], see tlb_window(); the last is always empty */
 	struct {
 		u64 mib4[64]; /* a bit for each 4 MiB (hashed) that may have pieces of a 2 or 4 MiB page in the TLB */
 		u64 gib;      /* likewise for each GiB and 1 GiB pages */
-		u64 pieces[NR_MMU][TLB_SIZE / 64]; /* the entries that may be such pieces */
+		u64 pieces[NR_MMU][TLB_SPAN / 64]; /* the entries that may be such pieces */
 	} large;
 	struct {
 		struct {
@@ -440,6 +450,17 @@ static inline unsigned cpu_iopl(const struct cpu *c)
 static inline void io_log_clear(struct cpu *c)
 {
 	c->io.n = c->io.cursor = 0;
+}
+
+/* The soft TLB of one mmu_index, or the empty one (NR_MMU): TLB_SIZE entries for the current generation. */
+static inline struct tlb_entry *tlb_of(const struct cpu *c, unsigned mmu)
+{
+	return c->tlb + mmu * TLB_SPAN + space_window(c->tlb_gen, TLB_SIZE);
+}
+
+static inline unsigned tlb_index(u64 lin)
+{
+	return (lin >> 12) & (TLB_SIZE - 1);
 }
 
 static inline void cpu_attn(struct cpu *c, u32 why)

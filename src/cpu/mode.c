@@ -84,7 +84,7 @@ static bool alignment_checked(const struct cpu *c)
 /* The soft TLB that accesses without a segment's checks look at: an empty one if each access has to be looked at. */
 static struct tlb_entry *current_tlb(const struct cpu *c)
 {
-	return c->tlb ? c->tlb + (alignment_checked(c) ? NR_MMU : c->mmu) * TLB_SIZE : NULL;
+	return c->tlb ? tlb_of(c, alignment_checked(c) ? NR_MMU : c->mmu) : NULL;
 }
 
 /*

@@ -6,8 +6,6 @@
 #include "cpu/cr.h"
 #include "mem/tlb.h"
 
-#define INSN_MAX_BYTES 15
-
 /* Is [rip, rip + n) within the code segment, or canonical? Exact, unlike seg::rd_end. */
 static bool code_in_limit(const struct cpu *c, u64 rip, unsigned n)
 {
@@ -41,34 +39,39 @@ static int decode_fault(struct cpu *c, int error)
 	return error == DECODE_GP ? fault_gp(c, 0) : fault_ud(c);
 }
 
-/*
- * One instruction that cannot be cached: it crosses into the next page, ends at the segment limit, or lies in a page
- * whose code changes all the time. host is the address of its first byte.
- */
-static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **out)
+static bool single_begins(const struct cpu *c, const struct single *s, const u8 *bytes, unsigned n)
 {
-	struct block *b = c->code->scratch;
-	unsigned here = (unsigned)min_u64(INSN_MAX_BYTES, PAGE_SIZE - (lin & ~PAGE_MASK));
-	u8 bytes[INSN_MAX_BYTES];
-	u8 *next;
-	int len, st;
+	return s->len && s->mode == c->code_mode && !memcmp(s->bytes, bytes, min_u64(s->len, n));
+}
 
-	guest_copy(bytes, host, here);
-	len = insn_decode(bytes, here, c->code_mode, &b->insn[0]);
-	if (len == DECODE_MORE && here < INSN_MAX_BYTES) {
-		if (!code_in_limit(c, c->gpr[R_RIP], here + 1))
-			return fault_gp(c, 0);
-		st = fetch_page(c, (lin + here) & c->lin_mask, &next);
-		if (st)
-			return st;
-		guest_copy(bytes + here, next, INSN_MAX_BYTES - here);
-		len = insn_decode(bytes, INSN_MAX_BYTES, c->code_mode, &b->insn[0]);
-	}
+/* Has the instruction at host, where n bytes of the page are left, been here, and went on in the next page? */
+static bool crosses(const struct cpu *c, const u8 *host, unsigned n)
+{
+	const struct single *s = code_single(c->code, host);
+	u8 bytes[INSN_MAX_BYTES];
+
+	if (n >= s->len)
+		return false;
+	guest_copy(bytes, host, n);
+	return single_begins(c, s, bytes, n);
+}
+
+/*
+ * Decodes the instruction at bytes, of which n are readable, into s, unless that is what s is. Returns its length or an
+ * enum decode_error.
+ */
+static int single_decode(struct cpu *c, struct single *s, const u8 *bytes, unsigned n)
+{
+	struct block *b = single_block(s);
+	int len;
+
+	if (single_begins(c, s, bytes, n))
+		return s->len <= n ? s->len : DECODE_MORE;
+	s->len = 0;
+	len = insn_decode(bytes, n, c->code_mode, &b->insn[0]);
 	c->stats.decodes++;
 	if (len < 0)
-		return decode_fault(c, len);
-	if (!code_in_limit(c, c->gpr[R_RIP], (unsigned)len))
-		return fault_gp(c, 0);
+		return len;
 	interp_bind_block(&b->insn[0], (unsigned)len);
 	interp_bind_end(&b->insn[1], (unsigned)len);
 	b->page = NULL;
@@ -76,7 +79,40 @@ static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **o
 	b->n = 1;
 	b->work = insn_work(&b->insn[0]);
 	b->bytes = (u16)len;
-	*out = b;
+	s->len = (u8)len;
+	s->mode = c->code_mode;
+	memcpy(s->bytes, bytes, (unsigned)len);
+	return len;
+}
+
+/*
+ * One instruction that is no page's: it crosses into the next one, ends at the segment limit, or lies in a line whose
+ * code changes all the time. host is the address of its first byte; the bytes are fetched each time.
+ */
+static int build_single(struct cpu *c, u64 lin, const u8 *host, struct block **out)
+{
+	struct single *s = code_single(c->code, host);
+	unsigned here = (unsigned)min_u64(INSN_MAX_BYTES, PAGE_SIZE - (lin & ~PAGE_MASK));
+	u8 bytes[INSN_MAX_BYTES];
+	u8 *next;
+	int len, st;
+
+	guest_copy(bytes, host, here);
+	len = single_decode(c, s, bytes, here);
+	if (len == DECODE_MORE && here < INSN_MAX_BYTES) {
+		if (!code_in_limit(c, c->gpr[R_RIP], here + 1))
+			return fault_gp(c, 0);
+		st = fetch_page(c, (lin + here) & c->lin_mask, &next);
+		if (st)
+			return st;
+		guest_copy(bytes + here, next, INSN_MAX_BYTES - here);
+		len = single_decode(c, s, bytes, INSN_MAX_BYTES);
+	}
+	if (len < 0)
+		return decode_fault(c, len);
+	if (!code_in_limit(c, c->gpr[R_RIP], (unsigned)len))
+		return fault_gp(c, 0);
+	*out = single_block(s);
 	return ST_OK;
 }
 
@@ -163,9 +199,12 @@ static int build_block(struct cpu *c, struct code_page *p, unsigned off, struct 
 static int find_or_build(struct cpu *c, u64 lin, u8 *host, struct block **out)
 {
 	unsigned off = lin & ~PAGE_MASK;
-	struct code_page *p = code_page_get(c, host - off);
+	struct code_page *p;
 	int st;
 
+	if (crosses(c, host, PAGE_SIZE - off))
+		return build_single(c, lin, host, out);
+	p = code_page_get(c, host - off);
 	if (!p)
 		return ST_AGAIN;
 	if (p->hot & BIT64(off >> CODE_LINE_SHIFT)) {

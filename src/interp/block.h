@@ -17,7 +17,7 @@ static inline u64 code_linear(const struct cpu *c)
 
 static inline struct jump_entry *jump_slot(const struct cpu *c, u64 lin)
 {
-	return &c->code->jump[(lin ^ (lin >> JUMP_BITS)) & ((1u << JUMP_BITS) - 1)];
+	return &c->code->jump[(lin ^ (lin >> JUMP_BITS)) & (JUMP_SIZE - 1)];
 }
 
 /* ST_OK and *b; ST_FAULT (the fetch faults); ST_EXIT (code in a device: EXIT_INTERNAL). */

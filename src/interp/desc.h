@@ -120,7 +120,7 @@ static inline bool canonical(u64 addr)
  */
 static inline void *sys_fast(const struct cpu *c, u64 lin, unsigned size, bool write)
 {
-	const struct tlb_entry *e = &c->tlb[MMU_SUP * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
+	const struct tlb_entry *e = tlb_of(c, MMU_SUP) + tlb_index(lin);
 	u64 want = ((lin + size - 1) & PAGE_MASK) | c->tlb_gen;
 
 	return likely(want == (write ? e->wr : e->rd)) ? (void *)(uintptr_t)(lin + e->addend) : NULL;

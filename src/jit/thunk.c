@@ -114,7 +114,7 @@ static void emit_look_up(struct emit *e, const struct jit *j, const struct cpu *
 	emit_ext(e, SZ_64, 0xc1, 5, rm_reg(H_TMP2)); /* shr */
 	emit8(e, JUMP_BITS);
 	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_XOR), H_TMP2, rm_reg(H_ADDR));
-	emit_alu_imm(e, SZ_32, ALU_AND, rm_reg(H_TMP2), (1u << JUMP_BITS) - 1);
+	emit_alu_imm(e, SZ_32, ALU_AND, rm_reg(H_TMP2), JUMP_SIZE - 1);
 	emit_ext(e, SZ_32, 0xc1, 4, rm_reg(H_TMP2)); /* shl */
 	emit8(e, 5);
 	emit_const(e, H_TMP, (u64)(uintptr_t)code);

@@ -338,7 +338,7 @@ static int probe_pages(struct cpu *c, u64 lin, size_t size, enum mem_access how)
 
 	while (!st && size) {
 		unsigned part = part_in_page(lin, (unsigned)min_u64(size, PAGE_SIZE));
-		const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+		const struct tlb_entry *e = c->tlb_cur + tlb_index(lin);
 		struct walk w;
 
 		/* Not tlb_resolve(): a probe for writing must not mark the page dirty. */
@@ -374,7 +374,7 @@ void *mem_span(struct cpu *c, unsigned seg, u64 ea, enum mem_access how, u64 *fo
 	const struct seg *s = &c->seg[seg];
 	u64 end = how == MEM_READ ? s->rd_end : s->wr_end;
 	u64 lin = (s->base + ea) & c->lin_mask, in_page = lin & ~PAGE_MASK;
-	const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	const struct tlb_entry *e = c->tlb_cur + tlb_index(lin);
 
 	if (((lin & PAGE_MASK) | c->tlb_gen) != (how == MEM_READ ? e->rd : e->wr))
 		return NULL;

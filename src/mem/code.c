@@ -13,10 +13,11 @@
 /* All of the cache but the arena is one allocation, made once. */
 struct code_memory {
 	struct code_cache code;
-	struct jump_entry jump[1 << JUMP_BITS];
+	struct jump_entry jump[2 * JUMP_SIZE];
 	struct code_page *hash[1 << CODE_HASH_BITS];
 	struct code_page nowhere;
-	u8 scratch[sizeof(struct block) + 2 * sizeof(struct insn)] __attribute__((aligned(8)));
+	struct single single[NR_SINGLES];
+	u64 writable[WRITABLE_WORDS];
 };
 
 int code_init(struct cpu *c)
@@ -29,14 +30,14 @@ int code_init(struct cpu *c)
 		os_free(arena, ARENA_SIZE);
 		return -ENOMEM;
 	}
-	m->code.jump = m->jump;
 	m->code.hash = m->hash;
-	m->code.scratch = (struct block *)m->scratch;
+	m->code.single = m->single;
+	m->code.writable = m->writable;
 	m->code.nowhere = &m->nowhere;
 	m->code.arena = arena;
 	m->code.size = ARENA_SIZE;
-	m->code.stamp = m->code.last_stamp = m->code.floor = 1;
 	m->code.epoch = 1;
+	code_forget_jumps(&m->code);
 	c->code = &m->code;
 	return 0;
 }
@@ -55,10 +56,11 @@ void code_free(struct cpu *c)
 void code_flush(struct cpu *c)
 {
 	struct code_cache *code = c->code;
+	struct code_memory *m = container_of(code, struct code_memory, code);
 
 	memset(code->hash, 0, sizeof(code->hash[0]) << CODE_HASH_BITS);
 	/* Not only void: no entry may lead to memory that becomes something else. */
-	memset(code->jump, 0, sizeof(code->jump[0]) << JUMP_BITS);
+	memset(m->jump, 0, sizeof(m->jump));
 	code->used = 0;
 	code->host_used = code->host_floor;
 	c->jit.link = NULL;
@@ -83,16 +85,26 @@ static void jump_bit_set(u64 *table, u64 lin, unsigned shift)
 	table[n / 64 % 16] |= BIT64(n & 63);
 }
 
+/* Jumps of different stamps lie in different windows, so that one address space's do not push another's out. */
+static void set_stamp(struct code_cache *code, u64 stamp)
+{
+	struct code_memory *m = container_of(code, struct code_memory, code);
+
+	code->stamp = stamp;
+	code->jump = m->jump + space_window(stamp, JUMP_SIZE);
+}
+
 void code_forget_jumps(struct code_cache *code)
 {
-	code->stamp = code->floor = ++code->last_stamp;
+	code->floor = ++code->last_stamp;
+	set_stamp(code, code->floor);
 	memset(code->jump_pages, 0, sizeof(code->jump_pages));
 	memset(code->jump_mib4, 0, sizeof(code->jump_mib4));
 }
 
 void code_switch_jumps(struct code_cache *code, u64 stamp)
 {
-	code->stamp = stamp >= code->floor ? stamp : ++code->last_stamp;
+	set_stamp(code, stamp >= code->floor ? stamp : ++code->last_stamp);
 }
 
 void code_forget_jumps_to(struct code_cache *code, u64 lin, unsigned shift)
@@ -113,6 +125,13 @@ void code_serialize(struct cpu *c)
 {
 	if (c->code)
 		c->code->epoch++;
+}
+
+struct single *code_single(const struct code_cache *code, const u8 *host)
+{
+	u64 h = (u64)(uintptr_t)host * 0x9e3779b97f4a7c15ull;
+
+	return &code->single[h >> 32 & (NR_SINGLES - 1)];
 }
 
 static void *arena_take(struct code_cache *code, size_t size)
@@ -143,14 +162,39 @@ struct code_page *code_page_find(const struct code_cache *code, const u8 *host)
 	return NULL;
 }
 
-/* Takes away every write tag that reaches a host page: there may be several linear addresses of it. */
+static u64 *writable_word(const struct code_cache *code, u64 host, u64 *bit)
+{
+	u64 page = host >> PAGE_SHIFT;
+
+	*bit = BIT64(page & 63);
+	return &code->writable[(page / 64 ^ page / 64 / WRITABLE_WORDS) % WRITABLE_WORDS];
+}
+
+void code_note_writable(struct code_cache *code, const u8 *host)
+{
+	u64 bit, *word = writable_word(code, (u64)(uintptr_t)host, &bit);
+
+	*word |= bit;
+}
+
+/*
+ * Takes away every write tag that reaches a host page: there may be several linear addresses of it. Few pages that get
+ * code have any; a search for them also brings the bits up to date.
+ */
 static void tlb_revoke_write(struct cpu *c, const u8 *host)
 {
-	for (unsigned n = 0; n < NR_MMU * TLB_SIZE; n++) {
+	u64 bit, *word = writable_word(c->code, (u64)(uintptr_t)host, &bit);
+
+	if (!(*word & bit))
+		return;
+	memset(c->code->writable, 0, WRITABLE_WORDS * sizeof(u64));
+	for (unsigned n = 0; n < NR_MMU * TLB_SPAN; n++) {
 		struct tlb_entry *e = &c->tlb[n];
 
 		if ((e->wr & PAGE_MASK) + e->addend == (u64)(uintptr_t)host)
 			e->wr = 0;
+		if (e->wr)
+			code_note_writable(c->code, (const u8 *)(uintptr_t)((e->wr & PAGE_MASK) + e->addend));
 	}
 }
 

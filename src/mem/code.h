@@ -16,12 +16,13 @@
 
 #define CODE_LINE_SHIFT 6
 #define BLOCK_MAX_INSNS 32
+#define INSN_MAX_BYTES 15
 
 struct code_page;
 
 /* Straight-line code within one page; a pseudo-instruction that ends the block follows the last one. */
 struct block {
-	struct code_page *page; /* NULL: the scratch block, valid for one execution; code_cache::nowhere: dropped */
+	struct code_page *page; /* NULL: that of a struct single; code_cache::nowhere: dropped */
 	struct block *next;     /* of the same start line */
 	u16 off;                /* of the first byte in its page */
 	u16 bytes;
@@ -51,17 +52,31 @@ struct code_page {
 #define CODE_MAX_DROPS 64
 #define CODE_HOT_SINGLES 65536
 
+/* A block of one instruction by its bytes, wherever they are; valid for one execution. See code_single(). */
+struct single {
+	u8 bytes[INSN_MAX_BYTES];
+	u8 len; /* 0: none */
+	u8 mode;
+	u8 block[sizeof(struct block) + 2 * sizeof(struct insn)] __attribute__((aligned(8)));
+};
+
+static inline struct block *single_block(struct single *s)
+{
+	return (struct block *)s->block;
+}
+
 struct jump_entry {
 	u64 lin, key, stamp;
 	struct block *block;
 };
 #define JUMP_BITS 12
+#define JUMP_SIZE (1u << JUMP_BITS)
 
 struct code_cache {
 	u64 epoch;
 	u64 stamp;                    /* jump entries of another stamp are void, or another address space's (tlb.c) */
 	u64 last_stamp, floor;        /* the last one given out; those below floor are void for good */
-	struct jump_entry *jump;      /* [1 << JUMP_BITS] */
+	struct jump_entry *jump;      /* [JUMP_SIZE]: the stamp's window, see space_window() */
 	u64 jump_pages[16];           /* a bit for each (hashed) linear page that has a jump entry */
 	u64 jump_mib4[16];            /* likewise for each 4 MiB */
 	struct code_page **hash;      /* [1 << CODE_HASH_BITS] */
@@ -72,10 +87,13 @@ struct code_cache {
 	size_t host_floor, host_used, host_size;
 	const u8 *host_stale;         /* where the code of a dropped block leads */
 	u32 heat;                     /* a new block's; 0: never */
-	struct block *scratch;        /* room for one instruction */
+	struct single *single;        /* [NR_SINGLES] */
+	u64 *writable;                /* [WRITABLE_WORDS]: a bit for each (hashed) host page that may have write tags */
 	struct code_page *nowhere;    /* where dropped blocks are: a page that is never valid */
 };
 #define CODE_HASH_BITS 12
+#define NR_SINGLES 256
+#define WRITABLE_WORDS 512
 
 int code_init(struct cpu *c); /* 0 or -ENOMEM */
 void code_free(struct cpu *c);
@@ -99,6 +117,8 @@ void code_serialize(struct cpu *c);
 struct code_page *code_page_find(const struct code_cache *code, const u8 *host);
 /* The same, made if it is missing. NULL if the arena is full. */
 struct code_page *code_page_get(struct cpu *c, u8 *host);
+/* The soft TLB has a write tag that reaches the page at host. */
+void code_note_writable(struct code_cache *code, const u8 *host);
 /* Before code of the page is cached: takes its write tags away. */
 void code_page_protect(struct cpu *c, struct code_page *p);
 /* An instruction of a hot line was decoded. What was hot need not stay so: after many of them caching starts anew. */
@@ -107,6 +127,9 @@ void code_page_cool(struct code_page *p);
 void code_page_validate(struct cpu *c, struct code_page *p);
 /* The guest is about to write [off, off + size) of a page with code: drops the blocks that come from there. */
 void code_written(struct cpu *c, struct code_page *p, unsigned off, unsigned size);
+
+/* Where the instruction at this host address is kept, or another one. */
+struct single *code_single(const struct code_cache *code, const u8 *host);
 
 /* Room for a block of n instructions, NULL if the arena is full (then code_flush() and start again). */
 struct block *block_alloc(struct code_cache *code, unsigned n);

@@ -46,5 +46,5 @@ void *map_ptr(const struct memmap *m, u64 gpa, u64 *left)
 	/* An alias ends where it ends, not where its target's slot does; a page is always safe. */
 	if (left)
 		*left = m->nr_aliases ? PAGE_SIZE - (gpa & ~PAGE_MASK) : s->size - off;
-	return s->hva + off;
+	return memslot_host(s, off);
 }

@@ -35,6 +35,12 @@ const struct memslot *map_find(const struct memmap *m, u64 gpa, u64 *off);
 /* Host address of gpa, or NULL. *left (may be NULL) is how many bytes follow contiguously. Not for guest writes. */
 void *map_ptr(const struct memmap *m, u64 gpa, u64 *left);
 
+/* The client's address of an offset; whatever it gave as the slot's, which may well be NULL or not be mapped. */
+static inline u8 *memslot_host(const struct memslot *s, u64 off)
+{
+	return (u8 *)((uintptr_t)s->hva + off);
+}
+
 static inline void memslot_mark_dirty(const struct memslot *s, u64 off)
 {
 	u64 page = off >> PAGE_SHIFT, bit = BIT64(page & 63);

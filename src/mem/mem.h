@@ -80,7 +80,7 @@ static inline __attribute__((always_inline)) void *mem_fast(struct cpu *c, unsig
 {
 	const struct seg *s = &c->seg[seg];
 	u64 lin = (s->base + ea) & c->lin_mask;
-	const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	const struct tlb_entry *e = c->tlb_cur + tlb_index(lin);
 	u64 want = ((lin + size - 1) & PAGE_MASK) | c->tlb_gen;
 	void *p = (void *)(uintptr_t)(lin + e->addend);
 
@@ -96,7 +96,7 @@ static inline __attribute__((always_inline)) void *mem_fast(struct cpu *c, unsig
 /* The same for a segment without base or limit in 64-bit mode. */
 static inline __attribute__((always_inline)) void *mem_flat(struct cpu *c, u64 lin, unsigned size, enum mem_access how)
 {
-	const struct tlb_entry *e = &c->tlb_cur[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	const struct tlb_entry *e = c->tlb_cur + tlb_index(lin);
 	u64 want = ((lin + size - 1) & PAGE_MASK) | c->tlb_gen;
 	void *p = (void *)(uintptr_t)(lin + e->addend);
 

@@ -12,7 +12,7 @@ static void phys_written(struct cpu *c, const struct memslot *s, u64 off, unsign
 	memslot_mark_dirty(s, off);
 	if (!c->code)
 		return;
-	p = code_page_find(c->code, s->hva + (off & PAGE_MASK));
+	p = code_page_find(c->code, memslot_host(s, off & PAGE_MASK));
 	if (p)
 		code_written(c, p, off & ~PAGE_MASK, size);
 }
@@ -28,7 +28,7 @@ int phys_read(struct cpu *c, u64 gpa, void *out, unsigned size)
 
 		s = map_find(c->map, gpa, &off);
 		if (s)
-			guest_copy(out, s->hva + off, part);
+			guest_copy(out, memslot_host(s, off), part);
 		else
 			st = mmio_access(c, gpa, out, part, false);
 		if (st)
@@ -47,7 +47,7 @@ bool phys_read_table(struct cpu *c, u64 gpa, void *out, unsigned size)
 
 	if (!s)
 		return false;
-	guest_copy(out, s->hva + off, size);
+	guest_copy(out, memslot_host(s, off), size);
 	return true;
 }
 
@@ -63,7 +63,7 @@ int phys_write(struct cpu *c, u64 gpa, const void *in, unsigned size)
 		s = map_find(c->map, gpa, &off);
 		if (s && !s->readonly) {
 			phys_written(c, s, off, part);
-			guest_copy(s->hva + off, in, part);
+			guest_copy(memslot_host(s, off), in, part);
 		} else {
 			st = mmio_access(c, gpa, (void *)(uintptr_t)in, part, true);
 		}
@@ -87,11 +87,12 @@ int phys_cmpxchg(struct cpu *c, u64 gpa, unsigned size, u64 old, u64 new, u64 *n
 		return ST_OK;
 	phys_written(c, s, off, size);
 	if (size == 8) {
-		__atomic_compare_exchange_n((u64 *)(s->hva + off), now, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+		__atomic_compare_exchange_n((u64 *)memslot_host(s, off), now, new, false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST);
 	} else {
 		u32 old32 = (u32)old;
 
-		__atomic_compare_exchange_n((u32 *)(s->hva + off), &old32, (u32)new, false, __ATOMIC_SEQ_CST,
+		__atomic_compare_exchange_n((u32 *)memslot_host(s, off), &old32, (u32) new, false, __ATOMIC_SEQ_CST,
 					    __ATOMIC_SEQ_CST);
 		*now = old32;
 	}

@@ -8,7 +8,7 @@
 #include "os/mem.h"
 
 /* One more, always empty: while alignment is checked every access goes the slow way (cpu_update_mode()). */
-#define TLB_BYTES (sizeof(struct tlb_entry) * (NR_MMU + 1) * TLB_SIZE)
+#define TLB_BYTES (sizeof(struct tlb_entry) * (NR_MMU + 1) * TLB_SPAN)
 #define TLB_GEN_MAX 4095
 
 int tlb_init(struct cpu *c)
@@ -17,7 +17,7 @@ int tlb_init(struct cpu *c)
 	if (!c->tlb)
 		return -ENOMEM;
 	c->tlb_gen = c->spaces.last = c->spaces.floor = 1;
-	c->tlb_cur = c->tlb + c->mmu * TLB_SIZE;
+	c->tlb_cur = tlb_of(c, c->mmu);
 	return 0;
 }
 
@@ -33,6 +33,12 @@ static void forget_large(struct cpu *c)
 	c->large.gib = 0;
 }
 
+static void set_generation(struct cpu *c, u64 gen)
+{
+	c->tlb_cur += (int)space_window(gen, TLB_SIZE) - (int)space_window(c->tlb_gen, TLB_SIZE);
+	c->tlb_gen = gen;
+}
+
 /*
  * A generation is an address space as it was between two flushes. Those of PCIDs that are not current are kept in
  * cpu::spaces, and are current again after a MOV to CR3 with bit 63 (SDM vol. 3, 4.10.1). Entries of global pages are
@@ -45,7 +51,7 @@ static void new_generation(struct cpu *c)
 		memset(&c->spaces, 0, sizeof(c->spaces));
 		forget_large(c);
 	}
-	c->tlb_gen = ++c->spaces.last;
+	set_generation(c, ++c->spaces.last);
 }
 
 void tlb_flush(struct cpu *c)
@@ -79,7 +85,7 @@ void tlb_switch(struct cpu *c, unsigned from, unsigned to, bool keep)
 	n = space_slot(c, to);
 	if (keep && c->spaces.kept[n].pcid == to && c->spaces.kept[n].gen >= c->spaces.floor &&
 	    c->spaces.kept[n].gen) {
-		c->tlb_gen = c->spaces.kept[n].gen;
+		set_generation(c, c->spaces.kept[n].gen);
 		stamp = c->spaces.kept[n].stamp;
 	} else {
 		new_generation(c);
@@ -108,7 +114,7 @@ static u64 *large_word(struct cpu *c, u64 lin)
 /* An entry is filled: with a piece, or with what replaces one. */
 static void large_note(struct cpu *c, unsigned mmu, u64 lin, unsigned shift, bool replaces)
 {
-	unsigned n = (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
+	unsigned n = space_window(c->tlb_gen, TLB_SIZE) + tlb_index(lin);
 	u64 *word = &c->large.pieces[mmu][n / 64];
 
 	if (replaces)
@@ -136,7 +142,7 @@ static void flush_pieces(struct cpu *c, unsigned mmu, unsigned word, u64 lin, un
 
 	for (; bits; bits &= bits - 1) {
 		unsigned n = word * 64 + (unsigned)__builtin_ctzll(bits);
-		struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + n];
+		struct tlb_entry *e = &c->tlb[mmu * TLB_SPAN + n];
 
 		if (!(((e->rd | e->wr | e->ex) ^ lin) >> shift))
 			e->rd = e->wr = e->ex = 0;
@@ -147,13 +153,13 @@ static void flush_pieces(struct cpu *c, unsigned mmu, unsigned word, u64 lin, un
  * INVLPG drops all of a large page (SDM vol. 3, 4.10.4.1). A guest's kernel has most memory in large pages, so this
  * also happens for a page of 4 KiB whose address is mistaken for one of these: it must not cost much.
  */
-static void flush_large(struct cpu *c, u64 lin, unsigned shift)
+static void flush_large(struct cpu *c, u64 lin, unsigned shift, unsigned window)
 {
-	unsigned first = 0, n = TLB_SIZE / 64;
+	unsigned first = window / 64, n = TLB_SIZE / 64;
 
-	_Static_assert(TLB_SIZE % 1024 == 0, "4 MiB have neighbouring entries");
+	_Static_assert(TLB_SIZE % 4096 == 0, "4 MiB have neighbouring entries, windows begin with a word of pieces");
 	if (shift == 22) {
-		first = ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1) & ~1023u) / 64;
+		first += (tlb_index(lin) & ~1023u) / 64;
 		n = 1024 / 64;
 	}
 	for (unsigned mmu = 0; mmu < NR_MMU; mmu++)
@@ -161,19 +167,30 @@ static void flush_large(struct cpu *c, u64 lin, unsigned shift)
 			flush_pieces(c, mmu, word, lin, shift);
 }
 
+static void flush_in_space(struct cpu *c, u64 gen, u64 lin, unsigned shift)
+{
+	unsigned window = space_window(gen, TLB_SIZE);
+
+	if (shift > PAGE_SHIFT)
+		flush_large(c, lin, shift, window);
+	for (unsigned mmu = 0; mmu < NR_MMU; mmu++) {
+		struct tlb_entry *e = &c->tlb[mmu * TLB_SPAN + window + tlb_index(lin)];
+
+		e->rd = e->wr = e->ex = 0;
+	}
+}
+
+/* In every address space that may become current again, since the page may be a global one. */
 void tlb_flush_page(struct cpu *c, u64 lin)
 {
 	unsigned shift = large_shift(c, lin);
 
 	if (!c->tlb)
 		return;
-	if (shift > PAGE_SHIFT)
-		flush_large(c, lin, shift);
-	for (unsigned mmu = 0; mmu < NR_MMU; mmu++) {
-		struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
-
-		e->rd = e->wr = e->ex = 0;
-	}
+	flush_in_space(c, c->tlb_gen, lin, shift);
+	for (unsigned n = 0; n < ARRAY_SIZE(c->spaces.kept); n++)
+		if (c->spaces.kept[n].gen && c->spaces.kept[n].gen >= c->spaces.floor)
+			flush_in_space(c, c->spaces.kept[n].gen, lin, shift);
 	if (c->code)
 		code_forget_jumps_to(c->code, lin, shift);
 }
@@ -189,7 +206,7 @@ static bool page_logged_clean(const struct memslot *s, u64 off)
 static void tlb_fill(struct cpu *c, unsigned mmu, u64 lin, enum mem_access how, const struct walk *w,
 		     const struct memslot *s, u64 off, bool code)
 {
-	struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
+	struct tlb_entry *e = tlb_of(c, mmu) + tlb_index(lin);
 	u64 tag = (lin & PAGE_MASK) | c->tlb_gen;
 	u64 addend = (u64)(uintptr_t)s->hva + (off & PAGE_MASK) - (lin & PAGE_MASK);
 	bool replaces = (e->rd != tag && e->ex != tag) || e->addend != addend;
@@ -205,6 +222,8 @@ static void tlb_fill(struct cpu *c, unsigned mmu, u64 lin, enum mem_access how, 
 		e->rd = tag;
 	if (how == MEM_WRITE || (how == MEM_READ && (w->prot & PF_W) && w->dirty))
 		e->wr = code || s->readonly || page_logged_clean(s, off) ? 0 : tag;
+	if (e->wr && c->code)
+		code_note_writable(c->code, memslot_host(s, off & PAGE_MASK));
 	large_note(c, mmu, lin, w->shift, replaces);
 	c->stats.tlb_fill++;
 }
@@ -212,7 +231,7 @@ static void tlb_fill(struct cpu *c, unsigned mmu, u64 lin, enum mem_access how, 
 int tlb_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enum mem_access how, struct page_ref *r)
 {
 	static const u8 access[] = { [MEM_READ] = 0, [MEM_WRITE] = PF_W, [MEM_EXEC] = PF_I };
-	const struct tlb_entry *e = &c->tlb[mmu * TLB_SIZE + ((lin >> PAGE_SHIFT) & (TLB_SIZE - 1))];
+	const struct tlb_entry *e = tlb_of(c, mmu) + tlb_index(lin);
 	u64 tag = (lin & PAGE_MASK) | c->tlb_gen, off;
 	const struct memslot *s;
 	struct walk w;
@@ -236,11 +255,13 @@ int tlb_resolve(struct cpu *c, unsigned mmu, u64 lin, unsigned size, enum mem_ac
 	s = map_find(c->map, w.gpa, &off);
 	if (!s || (how == MEM_WRITE && s->readonly))
 		return ST_OK;
-	r->host = s->hva + off;
+	r->host = memslot_host(s, off);
+	if (unlikely(!r->host)) /* it is not MMIO: that the client has nothing there ends KVM_RUN, as for any address */
+		asm volatile("testb $0, (%0)" : : "r"(r->host) : "cc", "memory");
 	if (how == MEM_WRITE)
 		memslot_mark_dirty(s, off);
 	if (c->code && how != MEM_EXEC) {
-		r->code = code_page_find(c->code, s->hva + (off & PAGE_MASK));
+		r->code = code_page_find(c->code, memslot_host(s, off & PAGE_MASK));
 		if (r->code && !r->code->lines)
 			r->code = NULL;
 	}

@@ -226,14 +226,14 @@ static void check_tlb(struct machine *m)
 {
 	struct cpu *c = &m->g->cpu;
 
-	for (unsigned n = 0; n < NR_MMU * TLB_SIZE; n++) {
+	for (unsigned n = 0; n < NR_MMU * TLB_SPAN; n++) {
 		const struct tlb_entry *e = &c->tlb[n];
 
 		if (!(e->rd | e->wr | e->ex))
 			continue;
-		check_tlb_entry(m, n / TLB_SIZE, e, e->rd, MEM_READ);
-		check_tlb_entry(m, n / TLB_SIZE, e, e->wr, MEM_WRITE);
-		check_tlb_entry(m, n / TLB_SIZE, e, e->ex, MEM_EXEC);
+		check_tlb_entry(m, n / TLB_SPAN, e, e->rd, MEM_READ);
+		check_tlb_entry(m, n / TLB_SPAN, e, e->wr, MEM_WRITE);
+		check_tlb_entry(m, n / TLB_SPAN, e, e->ex, MEM_EXEC);
 	}
 }
 
