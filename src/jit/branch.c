@@ -33,8 +33,7 @@ static void indirect_target(struct trans *t, const struct insn *i)
 {
 	enum host_reg r;
 
-	flags_save(t);
-	t->flags = FLAGS_SAVED;
+	flags_clobber(t);
 	if (i->flags & INSN_MEM) {
 		operand_address(t, i, i->size, MEM_READ);
 		emit_load(&t->e, i->size, H_ADDR, guest_memory(t));
@@ -91,8 +90,7 @@ static bool emit_call_rel(struct trans *t, const struct insn *i, const struct ru
 	s64 delta = (s64)i->end + (s64)i->imm, off = t->b->off + delta;
 
 	(void)r;
-	flags_save(t);
-	t->flags = FLAGS_SAVED;
+	flags_clobber(t);
 	if (off >= 0 && off < (s64)PAGE_SIZE) {
 		push_return(t, i);
 		go_to(t, delta, true);

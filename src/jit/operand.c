@@ -118,8 +118,7 @@ void check_address(struct trans *t, unsigned seg, unsigned size, enum mem_access
 	struct emit *e = &t->e;
 
 	_Static_assert(sizeof(struct tlb_entry) == 32, "the shift below");
-	flags_save(t);
-	t->flags = FLAGS_SAVED;
+	flags_clobber(t);
 	segment_address(t, seg, size, how);
 	emit_mov(e, H_TMP2, H_ADDR);
 	emit_ext(e, SZ_64, 0xc1, 5, rm_reg(H_TMP2)); /* shr */
@@ -148,7 +147,7 @@ void stack_address(struct trans *t, enum host_reg pointer, s32 disp, enum mem_ac
 
 	flags_save(t);
 	if (word == SZ_32 && !t->stack32) { /* SS.B */
-		t->flags = FLAGS_SAVED;
+		flags_clobber(t);
 		emit_ext(&t->e, SZ_8, OPC_ALU_IMM, ALU_CMP, CPU_FIELD(stack_size));
 		emit8(&t->e, SZ_32);
 		slow_if(t, COND_NZ);

@@ -193,8 +193,7 @@ static bool emit_div(struct trans *t, const struct insn *i, const struct rule *r
 
 	if (i->size < SZ_32)
 		return false;
-	flags_save(t);
-	t->flags = FLAGS_SAVED;
+	flags_clobber(t);
 	if (is_mem(i)) {
 		operand_address(t, i, i->size, MEM_READ);
 		emit_load(&t->e, i->size, s, guest_memory(t));
@@ -567,8 +566,8 @@ static bool emit_leave_insn(struct trans *t, const struct insn *i, const struct 
 static const struct rule rules[NR_OPS] = {
 	[OP_add] = { emit_alu, 0, ALU_ADD, USE_SET },
 	[OP_or] = { emit_alu, 0, ALU_OR, USE_SET },
-	[OP_adc] = { emit_alu, 0, ALU_ADC, USE_MERGE },
-	[OP_sbb] = { emit_alu, 0, ALU_SBB, USE_MERGE },
+	[OP_adc] = { emit_alu, 0, ALU_ADC, USE_CHANGE },
+	[OP_sbb] = { emit_alu, 0, ALU_SBB, USE_CHANGE },
 	[OP_and] = { emit_alu, 0, ALU_AND, USE_SET },
 	[OP_sub] = { emit_alu, 0, ALU_SUB, USE_SET },
 	[OP_xor] = { emit_alu, 0, ALU_XOR, USE_SET },
@@ -585,8 +584,8 @@ static const struct rule rules[NR_OPS] = {
 	[OP_imul_imm] = { emit_imul_imm, 0, 0, USE_MERGE },
 	[OP_rol] = { emit_shift, 0, 0, USE_MERGE },
 	[OP_ror] = { emit_shift, 0, 1, USE_MERGE },
-	[OP_rcl] = { emit_shift, 0, 2, USE_MERGE },
-	[OP_rcr] = { emit_shift, 0, 3, USE_MERGE },
+	[OP_rcl] = { emit_shift, 0, 2, USE_CHANGE },
+	[OP_rcr] = { emit_shift, 0, 3, USE_CHANGE },
 	[OP_shl] = { emit_shift, 0, 4, USE_MERGE },
 	[OP_shr] = { emit_shift, 0, 5, USE_MERGE },
 	[OP_sar] = { emit_shift, 0, 7, USE_MERGE },
@@ -612,7 +611,7 @@ static const struct rule rules[NR_OPS] = {
 	[OP_btc] = { emit_bit, OPC_0F | 0xbb, 7, USE_MERGE },
 	[OP_clc] = { emit_carry, 0xf8, 0, USE_MERGE },
 	[OP_stc] = { emit_carry, 0xf9, 0, USE_MERGE },
-	[OP_cmc] = { emit_carry, 0xf5, 0, USE_MERGE },
+	[OP_cmc] = { emit_carry, 0xf5, 0, USE_CHANGE },
 	[OP_nop] = { emit_nop, 0, 0, USE_NOT },
 	[OP_push] = { emit_push, 0, 0, USE_NOT },
 	[OP_push_imm] = { emit_push, 0, 0, USE_NOT },

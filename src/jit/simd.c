@@ -340,8 +340,7 @@ static void simd_ready(struct trans *t, unsigned need)
 
 	if ((t->simd & need) == need)
 		return;
-	flags_save(t);
-	t->flags = FLAGS_SAVED;
+	flags_clobber(t);
 	test_simd(&t->e, need);
 	ready = emit_jcc(&t->e, COND_NZ);
 	simd_resume(t, need);

@@ -2,50 +2,6 @@
 /* One block of decoded instructions becomes host code. */
 #include "jit/translate.h"
 
-/* ---- flags ---- */
-/* LAHF and SETO go through RAX, and change no flag themselves. */
-void flags_save(struct trans *t)
-{
-	struct emit *e = &t->e;
-
-	if (t->flags != FLAGS_LIVE)
-		return;
-	emit_mov(e, H_TMP, H_RAX);
-	emit8(e, 0x9f);                                                /* lahf */
-	emit_ext(e, SZ_8, OPC_0F | OPC_BYTE | 0x90, 0, rm_reg(H_RAX)); /* seto al */
-	emit_store(e, SZ_16, CPU_FIELD(jit.flags), H_RAX);
-	emit_mov(e, H_RAX, H_TMP);
-	t->flags = FLAGS_BOTH;
-}
-
-/* Adding 0x7f to AL makes an overflow of OF. */
-void flags_live(struct trans *t)
-{
-	struct emit *e = &t->e;
-
-	if (t->flags != FLAGS_SAVED)
-		return;
-	emit_mov(e, H_TMP, H_RAX);
-	emit_rm(e, SZ_32, OPC_0F | OPC_SAME | 0xb7, H_RAX, CPU_FIELD(jit.flags)); /* movzx */
-	emit8(e, 0x04);                                                           /* add al, imm8 */
-	emit8(e, 0x7f);
-	emit8(e, 0x9e); /* sahf */
-	emit_mov(e, H_RAX, H_TMP);
-	t->flags = FLAGS_BOTH;
-}
-
-void flags_before(struct trans *t, enum flag_use use)
-{
-	if (use == USE_MERGE || use == USE_READ)
-		flags_live(t);
-}
-
-void flags_after(struct trans *t, enum flag_use use)
-{
-	if (use == USE_SET || use == USE_MERGE)
-		t->flags = FLAGS_LIVE;
-}
-
 /* ---- the way to the handler ---- */
 void slow_if(struct trans *t, unsigned cond)
 {
@@ -82,10 +38,12 @@ static void emit_slow_paths(struct trans *t, struct jit *j)
 		for (unsigned k = 0; k < s->nr_faults; k++)
 			j->faults[j->nr_faults++] = (struct fault_site){ (u32)(s->fault[k] - base), here };
 		x87_note_emit(t, &s->x87_last);
+		if (s->recipe)
+			flags_cook(t, s->recipe);
 		call_handler(&t->e, j, s->i);
 		if (!s->resume)
 			continue; /* no branch's handler says ST_OK */
-		t->flags = FLAGS_SAVED;
+		flags_handled(t);
 		if (s->x87) {
 			x87_resume(t);
 			leave_if_over(t, s);
@@ -220,32 +178,60 @@ static bool emit_insn(struct trans *t, const struct insn *i)
 {
 	t->cur = &t->slow[t->nr_slow];
 	*t->cur = (struct slow){ .i = i, .x87_last = t->x87_last };
+	if (t->flags == FLAGS_LIVE || t->flags == FLAGS_RECIPE)
+		t->cur->recipe = t->recipe;
 	if (!emit_by_kind(t, i)) {
 		flags_save(t);
 		call_handler(&t->e, t->jit, i);
-		t->flags = FLAGS_SAVED;
+		flags_handled(t);
 		t->simd = 0;
 		t->x87 = false;
 		t->stack32 = false;
 		return false;
 	}
+	t->fact[t->n].rule = true;
+	t->fact[t->n].leaves = t->cur->nr_sites;
 	if (!t->cur->nr_sites)
 		return true;
 	t->nr_slow++;
-	t->cur->live = t->flags != FLAGS_SAVED;
+	t->cur->live = t->flags == FLAGS_LIVE || t->flags == FLAGS_BOTH;
 	t->cur->simd = t->simd;
 	t->cur->x87 = t->x87;
 	t->cur->resume = t->ended ? NULL : t->e.at;
 	return true;
 }
 
+/* All of the block but what is rare; returns for how many instructions there was a rule. */
+static unsigned emit_block(struct trans *t, u8 *out[2])
+{
+	unsigned known = 0;
+
+	emit_entry(t, out);
+	for (t->n = 0; t->n < t->b->n; t->n++)
+		known += emit_insn(t, &t->b->insn[t->n]);
+	if (!t->ended) {
+		x87_flush(t);
+		flags_save(t);
+		go_to(t, t->b->bytes, false);
+	}
+	return known;
+}
+
+/* Back to the start, with what has been learned. */
+static void begin_again(struct trans *t, u8 *start)
+{
+	struct trans fresh = { .e.at = start, .jit = t->jit, .c = t->c, .b = t->b };
+
+	__builtin_memcpy(fresh.fact, t->fact, sizeof(fresh.fact));
+	*t = fresh;
+}
+
 bool jit_translate(struct cpu *c, struct block *b)
 {
 	struct jit *j = c->jit.unit;
-	struct trans t = { .jit = j, .c = c, .b = b, .flags = FLAGS_SAVED };
+	struct trans t = { .jit = j, .c = c, .b = b };
 	struct code_cache *code = c->code;
-	unsigned known = 0;
-	u8 *out[2];
+	u8 *start, *out[2];
 
 	if (!j || !b->page || (b->mode != DECODE_64 && b->mode != DECODE_32) || b->host)
 		return true;
@@ -253,18 +239,15 @@ bool jit_translate(struct cpu *c, struct block *b)
 		j->nr_faults = 0;
 	if (code->host_size - code->host_used < TRANSLATE_ROOM || j->max_faults - j->nr_faults < 2 * BLOCK_MAX_INSNS)
 		return false;
-	t.e.at = code->host_arena + code->host_used;
-	emit_entry(&t, out);
-	for (unsigned n = 0; n < b->n; n++)
-		known += emit_insn(&t, &b->insn[n]);
-	if (known * 2 < b->n) { /* a handler called from here costs more than one called from threaded code */
+	start = t.e.at = code->host_arena + code->host_used;
+	if (emit_block(&t, out) * 2 <
+	    b->n) { /* a handler called from here costs more than one called from threaded code */
 		b->host = NULL;
 		return true;
 	}
-	if (!t.ended) {
-		x87_flush(&t);
-		flags_save(&t);
-		go_to(&t, b->bytes, false);
+	if (flags_judge(&t)) {
+		begin_again(&t, start);
+		emit_block(&t, out);
 	}
 	emit_slow_paths(&t, j);
 	emit_links(&t);

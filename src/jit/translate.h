@@ -36,6 +36,8 @@ enum flags_at {
 	FLAGS_SAVED, /* in cpu::jit.flags */
 	FLAGS_LIVE,  /* in the host's RFLAGS */
 	FLAGS_BOTH,
+	FLAGS_RECIPE, /* to be computed again, if it should be necessary: trans::recipe */
+	FLAGS_DEAD,   /* nowhere: nobody will look */
 };
 
 /* x87 instructions in a row whose FIP, FDP and so on are not written yet: the last one, the last one with memory. */
@@ -49,6 +51,7 @@ struct slow {
 	u8 *site[6];  /* displacements of jumps */
 	u8 *fault[2]; /* instructions that access guest memory */
 	u8 nr_sites, nr_faults;
+	const struct insn *recipe; /* that flags_cook() follows, or NULL */
 	bool live; /* flags are to be FLAGS_LIVE there */
 	u8 simd;   /* and these bits of cpu::jit.simd set */
 	bool x87;  /* and cpu::jit.x87 */
@@ -56,12 +59,31 @@ struct slow {
 	u8 *resume;
 };
 
+/* What becomes of the status flags behind an instruction. */
+enum flag_fate {
+	FATE_NEEDED,
+	FATE_SHOWN, /* others take their place, but until then there are faults that would show them */
+	FATE_DEAD,  /* others take their place */
+};
+
+/* What an instruction does with them, found by translating it once: see flags.c. */
+struct flag_fact {
+	u8 use;      /* enum flag_use */
+	bool rule;   /* it is not its handler's */
+	bool leaves; /* but may be */
+	u8 fate;     /* enum flag_fate */
+	bool recipe; /* of those that it makes */
+};
+
 struct trans {
 	struct emit e;
 	const struct jit *jit;
 	struct cpu *c;
 	struct block *b;
+	unsigned n; /* the current instruction */
+	struct flag_fact fact[BLOCK_MAX_INSNS];
 	enum flags_at flags;
+	const struct insn *recipe; /* of FLAGS_LIVE, if they have one, and of FLAGS_RECIPE */
 	bool ended;       /* control does not reach what comes next */
 	u8 simd;          /* bits that cpu::jit.simd is known to have (simd.c) */
 	bool x87;         /* cpu::jit.x87 is known to be set */
@@ -85,8 +107,9 @@ static inline unsigned code_word(const struct trans *t)
 /* What an instruction has to do with the status flags. */
 enum flag_use {
 	USE_NOT,
-	USE_SET,   /* defines all of them */
-	USE_MERGE, /* reads or keeps some, defines others */
+	USE_SET,    /* defines all of them */
+	USE_MERGE,  /* keeps some, or may, and defines others */
+	USE_CHANGE, /* the same, and its result depends on them */
 	USE_READ,
 };
 
@@ -164,9 +187,18 @@ void stack_set(struct trans *t, enum host_reg pointer, s32 disp);
 /* [H_ADDR], in the instruction that is emitted next. */
 struct rm guest_memory(struct trans *t);
 
-/* ---- flags (translate.c) ---- */
+/* ---- flags (flags.c) ---- */
+/* They are to be found from now on, whatever happens to the host's. */
 void flags_save(struct trans *t);
+/* The same, and something will happen to the host's. */
+void flags_clobber(struct trans *t);
 void flags_live(struct trans *t);
+/* A handler has run. */
+void flags_handled(struct trans *t);
+/* In a slow path: computes and saves the flags that this instruction made. */
+void flags_cook(struct trans *t, const struct insn *i);
+/* When all of the block has been translated once: is there anything to gain by doing so again? */
+bool flags_judge(struct trans *t);
 /* Before and after a host instruction that does to the flags what the guest's does. */
 void flags_before(struct trans *t, enum flag_use use);
 void flags_after(struct trans *t, enum flag_use use);

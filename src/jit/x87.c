@@ -105,8 +105,7 @@ static void x87_ready(struct trans *t)
 
 	if (t->x87)
 		return;
-	flags_save(t);
-	t->flags = FLAGS_SAVED;
+	flags_clobber(t);
 	test_loaded(&t->e);
 	ready = emit_jcc(&t->e, COND_NZ);
 	x87_resume(t);

@@ -699,12 +699,16 @@ static void leaked(unsigned fds)
 static void check_leaks(unsigned fds)
 {
 	static unsigned inputs, maps;
+	unsigned slack = MAPS_SLACK;
 
 	if (!all_closed(fds))
 		leaked(fds);
 	if (++inputs == 50)
 		maps = count_lines("/proc/self/maps", false);
-	if (inputs > 50 && inputs % 50 == 0 && count_lines("/proc/self/maps", false) > maps + MAPS_SLACK)
+#ifdef LIBFUZZER
+	slack += inputs / 100; /* it keeps what it has found; 65 mappings after 13,650 inputs were seen */
+#endif
+	if (inputs > 50 && inputs % 50 == 0 && count_lines("/proc/self/maps", false) > maps + slack)
 		fuzz_fail("%u mappings after 50 inputs, %u after %u", maps, count_lines("/proc/self/maps", false),
 			  inputs);
 }

@@ -406,6 +406,76 @@ static void x87_state(void **state)
 	}
 }
 
+/*
+ * Flags that are made and never read, but for a fault in between: they are what they would be with the interpreter,
+ * whatever happened to the operands meanwhile. R8 is good, RDI is not. Each case is at a multiple of 64 bytes.
+ */
+#define CASE(text) text "; cmp %rax, %rax; hlt; .balign 64, 0xcc\n"
+#define FAULTS(text) CASE(text "; mov (%rdi), %r9")
+PROGRAM(flag_cases,
+	".balign 64\n" FAULTS("add %rbx, %rax") FAULTS("add %rax, %rax") FAULTS("add %r13, %r14") FAULTS("add $-3, %r10d") FAULTS(
+		"sub %rbx, %rax") FAULTS("sub %rbx, %rbx") FAULTS("sub $16, %rsp") FAULTS("sub %bl, %al") FAULTS("cmp %rbx, %rax")
+		FAULTS("cmp %rax, %rax") FAULTS("cmp $77, %r15w") FAULTS("cmp %bl, %ah") FAULTS("test %ebx, %eax") FAULTS(
+			"test $0x80, %al") FAULTS("test %ah, %ah") FAULTS("test %rcx, %rcx") FAULTS("and %rbx, %rax")
+			FAULTS("or (%r8), %rax") FAULTS("xor %eax, %eax") FAULTS("and $0x80, %bl") FAULTS("inc %rax") FAULTS(
+				"dec %r11b") FAULTS("neg %rax") FAULTS("shl $3, %rbx") FAULTS("imul %rbx, %rax") FAULTS("add %rbx, %rax; mov $7, %eax")
+				FAULTS("add %rbx, %rax; lea 1(%rbx), %rbx") FAULTS("add $9, %rbx; mov %rbx, %rcx") FAULTS(
+					"sub %rbx, %rax; movzx %al, %ebx") FAULTS("cmp %rbx, %rax; mov (%r8), %rbx")
+					FAULTS("test %al, %al; mov $1, %ah") FAULTS("xor %ecx, %ecx; bswap %rcx") FAULTS(
+						"add %rbx, %rax; xchg %rax, %rbx") FAULTS("sub $8, %rsp; push %rax")
+						FAULTS("sub $8, %rsp; pop %rbx") FAULTS("cmp %rbx, %rax; mov %rax, (%r8)") FAULTS(
+							"add %rbx, %rax; mov %rax, %rbx; mov %rcx, %rax") FAULTS("cmp %rbx, %rax; inc %rcx")
+							FAULTS("add %rbx, %rax; movd %xmm0, %ebx") FAULTS(
+								"or %rbx, %rax; not %rax") CASE("cmp %rax, %rbx; mov (%r8), %r9; adc %ecx, %ecx")
+								CASE("cmp %rbx, %rax; mov (%r8), %r9; sbb %rcx, %rcx") CASE(
+									"cmp %rax, %rbx; mov (%r8), %r9; cmovb %rax, %rcx; add $1, %rax")
+									CASE("add %rbx, %rax; mov (%r8), %r9; rcl $1, %rcx") CASE(
+										"cmp %rax, %rbx; mov (%r8), %r9; setc %cl; add $1, %rax")
+										CASE("add %rbx, %rax; mov (%r8), %r9; pushf; pop %rcx") CASE(
+											"add %rbx, %rax; mov (%r8), %r9; inc %rcx; pushf; pop %rcx; add $1, %rax")
+											CASE("sub %rbx, %rax; mov (%r8), %r9; mov $0, %cl; shl %cl, %rdx; pushf; pop %rcx"));
+
+static void run_flag_case(u64 at, const u64 values[2], u32 heat, u64 gpr[NR_GPR], u64 *flags)
+{
+	struct flat *f = translating(heat);
+	struct cpu *c = &f->cpu;
+
+	LOAD(f, CODE, flag_cases);
+	for (unsigned n = 0; n < 16; n++)
+		c->gpr[n] = n * 0x1111111111111111u + 3;
+	c->gpr[RAX] = values[0];
+	c->gpr[RBX] = values[1];
+	c->gpr[RSP] = STACK;
+	c->gpr[R8] = DATA;
+	c->gpr[RDI] = 2ull << 30;
+	c->gpr[R_RIP] = at;
+	interp_run(c);
+	memcpy(gpr, c->gpr, NR_GPR * sizeof(gpr[0]));
+	*flags = cpu_rflags(c);
+	flat_free(f);
+}
+
+static void flags_that_a_fault_shows(void **state)
+{
+	static const u64 values[][2] = {
+		{ 5, 7 }, { 7, 5 }, { ~0ull, 1 }, { 1ull << 63, 1ull << 63 }, { 0x80, 0x7f80 }
+	};
+
+	(void)state;
+	flat_free(NEW(1));
+	for (u64 at = CODE; at < CODE + (u64)(flag_cases_end - flag_cases); at += 64) {
+		for (unsigned n = 0; n < ARRAY_SIZE(values); n++) {
+			u64 gpr[2][NR_GPR], flags[2];
+
+			for (u32 heat = 0; heat < 2; heat++)
+				run_flag_case(at, values[n], heat, gpr[heat], &flags[heat]);
+			if (memcmp(gpr[0], gpr[1], sizeof(gpr[0])) || flags[0] != flags[1])
+				fail_msg("case %u with values %u: flags %llx, not %llx", (unsigned)(at - CODE) / 64, n,
+					 (unsigned long long)flags[1], (unsigned long long)flags[0]);
+		}
+	}
+}
+
 /* More code than there is room for: all of it is forgotten, and begun anew. */
 static void the_arena_is_full(void **state)
 {
@@ -474,6 +544,7 @@ int main(void)
 		cmocka_unit_test(an_operand_wider_than_its_result),
 		cmocka_unit_test(flags_before_avx_that_traps),
 		cmocka_unit_test(x87_state),
+		cmocka_unit_test(flags_that_a_fault_shows),
 		cmocka_unit_test(the_arena_is_full),
 		cmocka_unit_test(an_endless_loop_is_polled),
 	};
