@@ -94,11 +94,6 @@ static bool is_logic(unsigned op)
 	return op == OP_and || op == OP_or || op == OP_xor;
 }
 
-static bool in_register(unsigned off)
-{
-	return !is_high_byte(off);
-}
-
 /* Can the flags that i makes be computed from its operands as they are afterwards? */
 static bool has_recipe(const struct insn *i)
 {
@@ -108,14 +103,13 @@ static bool has_recipe(const struct insn *i)
 	case OP_and:
 	case OP_or:
 	case OP_xor:
-		return (two || i->form == FORM_RM) && in_register(i->dst);
+		return two || i->form == FORM_RM;
 	case OP_add:
 	case OP_sub:
-		return two && in_register(i->dst) &&
-		       (i->form == FORM_RI || (in_register(i->src) && i->src / 8 != i->dst / 8));
+		return i->form == FORM_RI || (i->form == FORM_RR && i->src / 8 != i->dst / 8);
 	case OP_cmp:
 	case OP_test:
-		return two && in_register(i->dst) && (i->form == FORM_RI || in_register(i->src));
+		return two;
 	default:
 		return false;
 	}

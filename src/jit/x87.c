@@ -257,11 +257,11 @@ bool emit_x87(struct trans *t, const struct insn *i)
 	    ((i->flags & INSN_MEM) && !operand_ok(i)))
 		return false;
 	x87_ready(t);
+	if (i->op == OP_fnstsw && !(i->flags & INSN_MEM))
+		x87_flush(t); /* AX may be part of an address */
 	if (i->flags & INSN_MEM)
 		operand_address(t, i, i->size == SZ_80 ? SZ_128 : i->size, is_store(i->op) ? MEM_WRITE : MEM_READ);
 	flags_before(t, flag_use(i->op));
-	if (i->op == OP_fnstsw)
-		x87_flush(t); /* AX may be part of an address */
 	emit_copy(t, i);
 	flags_after(t, flag_use(i->op));
 	if (is_control(i->op))

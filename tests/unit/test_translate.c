@@ -333,7 +333,7 @@ PROGRAM(x87,
 	"mov $3, %ecx; fninit\n"
 	"1: fld1; fldpi; fadd %st(1), %st; fldl (%rsi); fmulp; fldt 16(%rsi); fcomi %st(1), %st; fcmovb %st(2), %st\n"
 	"fxch; fsubs 32(%rsi); fstpt 48(%rsi); fistpl 64(%rsi); fnstcw 68(%rsi); fldcw 70(%rsi); fdivl (%rsi)\n"
-	"fnstsw %ax; add %eax, %ebx; fldz; fldz; fldz; fldz; fldz; fldz; fldz; fldz; fnstsw 72(%rsi)\n"
+	"fnstsw %ax; add %eax, %ebx; fldz; fldz; fldz; fldz; fldz; fldz; fldz; fildl 64(%rsi); fnstsw 72(%rsi)\n"
 	"ffree %st(3); fincstp; fyl2x; fsincos; fprem; frndint; fbstp 80(%rsi); fldcw 68(%rsi); dec %ecx; jnz 1b\n"
 	"fnstenv 96(%rsi); fldenv 96(%rsi); fld1; fldl (%rsi); paddb %mm1, %mm2; fldz; fldcw 74(%rsi); fdivr %st, %st(1)\n"
 	"fwait; fchs; flds (%rdi); fabs; fwait; hlt");
@@ -408,12 +408,12 @@ static void x87_state(void **state)
 
 /*
  * Flags that are made and never read, but for a fault in between: they are what they would be with the interpreter,
- * whatever happened to the operands meanwhile. R8 is good, RDI is not. Each case is at a multiple of 64 bytes.
+ * whatever happened to the operands meanwhile. R8 is good, RDI is not. Each case has 64 bytes.
  */
-#define CASE(text) text "; cmp %rax, %rax; hlt; .balign 64, 0xcc\n"
+#define CASE(text) "9: " text "; cmp %rax, %rax; hlt; .skip 64 - (. - 9b), 0xcc\n"
 #define FAULTS(text) CASE(text "; mov (%rdi), %r9")
 PROGRAM(flag_cases,
-	".balign 64\n" FAULTS("add %rbx, %rax") FAULTS("add %rax, %rax") FAULTS("add %r13, %r14") FAULTS("add $-3, %r10d") FAULTS(
+	FAULTS("add %rbx, %rax") FAULTS("add %rax, %rax") FAULTS("add %r13, %r14") FAULTS("add $-3, %r10d") FAULTS(
 		"sub %rbx, %rax") FAULTS("sub %rbx, %rbx") FAULTS("sub $16, %rsp") FAULTS("sub %bl, %al") FAULTS("cmp %rbx, %rax")
 		FAULTS("cmp %rax, %rax") FAULTS("cmp $77, %r15w") FAULTS("cmp %bl, %ah") FAULTS("test %ebx, %eax") FAULTS(
 			"test $0x80, %al") FAULTS("test %ah, %ah") FAULTS("test %rcx, %rcx") FAULTS("and %rbx, %rax")
@@ -469,6 +469,7 @@ static void flags_that_a_fault_shows(void **state)
 
 			for (u32 heat = 0; heat < 2; heat++)
 				run_flag_case(at, values[n], heat, gpr[heat], &flags[heat]);
+			assert_true(gpr[0][R_RIP] > at); /* behind the first instruction */
 			if (memcmp(gpr[0], gpr[1], sizeof(gpr[0])) || flags[0] != flags[1])
 				fail_msg("case %u with values %u: flags %llx, not %llx", (unsigned)(at - CODE) / 64, n,
 					 (unsigned long long)flags[1], (unsigned long long)flags[0]);
