@@ -433,7 +433,8 @@ PROGRAM(flag_cases,
 										"cmp %rax, %rbx; mov (%r8), %r9; setc %cl; add $1, %rax")
 										CASE("add %rbx, %rax; mov (%r8), %r9; pushf; pop %rcx") CASE(
 											"add %rbx, %rax; mov (%r8), %r9; inc %rcx; pushf; pop %rcx; add $1, %rax")
-											CASE("sub %rbx, %rax; mov (%r8), %r9; mov $0, %cl; shl %cl, %rdx; pushf; pop %rcx"));
+											CASE("sub %rbx, %rax; mov (%r8), %r9; mov $0, %cl; shl %cl, %rdx; pushf; pop %rcx")
+												CASE("add %rbx, %rax; mov (%r8), %r9; lahf"));
 
 static void run_flag_case(u64 at, const u64 values[2], u32 heat, u64 gpr[NR_GPR], u64 *flags)
 {
