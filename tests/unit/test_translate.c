@@ -412,29 +412,29 @@ static void x87_state(void **state)
  */
 #define CASE(text) "9: " text "; cmp %rax, %rax; hlt; .skip 64 - (. - 9b), 0xcc\n"
 #define FAULTS(text) CASE(text "; mov (%rdi), %r9")
+#define READS(text) CASE("mov (%r8), %r10; " text)
+/* clang-format off */
 PROGRAM(flag_cases,
-	FAULTS("add %rbx, %rax") FAULTS("add %rax, %rax") FAULTS("add %r13, %r14") FAULTS("add $-3, %r10d") FAULTS(
-		"sub %rbx, %rax") FAULTS("sub %rbx, %rbx") FAULTS("sub $16, %rsp") FAULTS("sub %bl, %al") FAULTS("cmp %rbx, %rax")
-		FAULTS("cmp %rax, %rax") FAULTS("cmp $77, %r15w") FAULTS("cmp %bl, %ah") FAULTS("test %ebx, %eax") FAULTS(
-			"test $0x80, %al") FAULTS("test %ah, %ah") FAULTS("test %rcx, %rcx") FAULTS("and %rbx, %rax")
-			FAULTS("or (%r8), %rax") FAULTS("xor %eax, %eax") FAULTS("and $0x80, %bl") FAULTS("inc %rax") FAULTS(
-				"dec %r11b") FAULTS("neg %rax") FAULTS("shl $3, %rbx") FAULTS("imul %rbx, %rax") FAULTS("add %rbx, %rax; mov $7, %eax")
-				FAULTS("add %rbx, %rax; lea 1(%rbx), %rbx") FAULTS("add $9, %rbx; mov %rbx, %rcx") FAULTS(
-					"sub %rbx, %rax; movzx %al, %ebx") FAULTS("cmp %rbx, %rax; mov (%r8), %rbx")
-					FAULTS("test %al, %al; mov $1, %ah") FAULTS("xor %ecx, %ecx; bswap %rcx") FAULTS(
-						"add %rbx, %rax; xchg %rax, %rbx") FAULTS("sub $8, %rsp; push %rax")
-						FAULTS("sub $8, %rsp; pop %rbx") FAULTS("cmp %rbx, %rax; mov %rax, (%r8)") FAULTS(
-							"add %rbx, %rax; mov %rax, %rbx; mov %rcx, %rax") FAULTS("cmp %rbx, %rax; inc %rcx")
-							FAULTS("add %rbx, %rax; movd %xmm0, %ebx") FAULTS(
-								"or %rbx, %rax; not %rax") CASE("cmp %rax, %rbx; mov (%r8), %r9; adc %ecx, %ecx")
-								CASE("cmp %rbx, %rax; mov (%r8), %r9; sbb %rcx, %rcx") CASE(
-									"cmp %rax, %rbx; mov (%r8), %r9; cmovb %rax, %rcx; add $1, %rax")
-									CASE("add %rbx, %rax; mov (%r8), %r9; rcl $1, %rcx") CASE(
-										"cmp %rax, %rbx; mov (%r8), %r9; setc %cl; add $1, %rax")
-										CASE("add %rbx, %rax; mov (%r8), %r9; pushf; pop %rcx") CASE(
-											"add %rbx, %rax; mov (%r8), %r9; inc %rcx; pushf; pop %rcx; add $1, %rax")
-											CASE("sub %rbx, %rax; mov (%r8), %r9; mov $0, %cl; shl %cl, %rdx; pushf; pop %rcx")
-												CASE("add %rbx, %rax; mov (%r8), %r9; lahf"));
+	FAULTS("add %rbx, %rax") FAULTS("add %rax, %rax") FAULTS("add %r13, %r14") FAULTS("add $-3, %r10d")
+	FAULTS("sub %rbx, %rbx") FAULTS("sub $16, %rsp") FAULTS("sub %bl, %al") FAULTS("cmp %rbx, %rax")
+	FAULTS("cmp %rax, %rax") FAULTS("cmp $77, %r15w") FAULTS("cmp %bl, %ah") FAULTS("test %ebx, %eax")
+	FAULTS("test %ah, %ah") FAULTS("test %rcx, %rcx") FAULTS("and %rbx, %rax") FAULTS("or (%r8), %rax")
+	FAULTS("xor %eax, %eax") FAULTS("and $0x80, %bl") FAULTS("inc %rax") FAULTS("neg %rax")
+	FAULTS("shl $3, %rbx") FAULTS("imul %rbx, %rax") FAULTS("add %rbx, %rax; mov $7, %eax")
+	FAULTS("add %rbx, %rax; lea 1(%rbx), %rbx") FAULTS("add $9, %rbx; mov %rbx, %rcx")
+	FAULTS("cmp %rbx, %rax; mov (%r8), %rbx") FAULTS("test %al, %al; mov $1, %ah")
+	FAULTS("xor %ecx, %ecx; bswap %rcx") FAULTS("sub $8, %rsp; push %rax") FAULTS("sub $8, %rsp; pop %rbx")
+	FAULTS("cmp %rbx, %rax; mov %rax, (%r8)") FAULTS("cmp %rbx, %rax; inc %rcx")
+	FAULTS("add %rbx, %rax; movd %xmm0, %ebx") READS("cmp %rax, %rbx; mov (%r8), %r9; adc %ecx, %ecx")
+	READS("cmp %rbx, %rax; mov (%r8), %r9; sbb %rcx, %rcx") READS("add %rbx, %rax; mov (%r8), %r9; rcl $1, %rcx")
+	READS("add %rbx, %rax; mov (%r8), %r9; pushf; pop %rcx")
+	READS("sub %rbx, %rax; mov (%r8), %r9; mov $0, %cl; shl %cl, %rdx; pushf; pop %rcx")
+	READS("add %rbx, %rax; mov (%r8), %r9; lahf") FAULTS("sub %rbx, %rax") FAULTS("test $0x80, %al")
+	FAULTS("dec %r11b") FAULTS("sub %rbx, %rax; movzx %al, %ebx") FAULTS("add %rbx, %rax; xchg %rax, %rbx")
+	FAULTS("add %rbx, %rax; mov %rax, %rbx; mov %rcx, %rax") FAULTS("or %rbx, %rax; not %rax")
+	READS("cmp %rax, %rbx; mov (%r8), %r9; cmovb %rax, %rcx") READS("cmp %rax, %rbx; mov (%r8), %r9; setc %cl")
+	READS("add %rbx, %rax; mov (%r8), %r9; inc %rcx; pushf; pop %rcx"));
+/* clang-format on */
 
 static void run_flag_case(u64 at, const u64 values[2], u32 heat, u64 gpr[NR_GPR], u64 *flags)
 {
