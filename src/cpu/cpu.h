@@ -300,6 +300,8 @@ struct cpu {
 	struct {            /* the translator's (jit/translate.h) */
 		u64 flags;  /* while translated code runs: status flags as LAHF and SETO AL leave them in AX */
 		u64 rip, code; /* where a branch is about to go */
+		u64 tag;       /* of the jumps that are good now: see jit_tag() */
+		void *jump;    /* the struct host_jump that was looked at */
 		const u8 *link;   /* a struct jit_link, at any address */
 		u8 simd;          /* nonzero: the host's MXCSR is the guest's (jit/simd.c) */
 		u8 x87;           /* nonzero: the host's x87 state is the guest's (jit/x87.c) */

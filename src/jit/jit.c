@@ -45,6 +45,35 @@ static bool code_is_flat(const struct cpu *c, const struct block *b)
 	return b->mode == DECODE_64 || (!c->code_base && c->seg[SEG_CS].limit == ~0u);
 }
 
+/* Another tag for each epoch and code_key: a jump that was good under it is so until either changes. */
+static __attribute__((noinline)) void new_tag(struct cpu *c)
+{
+	struct jit *j = c->jit.unit;
+	u32 n = 0;
+
+	if (j->epoch != c->code->epoch || j->nr_keys == MAX_KEYS) {
+		if (j->epoch == c->code->epoch)
+			c->code->epoch++;
+		j->epoch = c->code->epoch;
+		j->nr_keys = 0;
+	}
+	while (n < j->nr_keys && j->key[n] != c->code_key)
+		n++;
+	j->key[n] = c->code_key;
+	if (n == j->nr_keys)
+		j->nr_keys++;
+	c->jit.tag = j->epoch * MAX_KEYS + n;
+}
+
+/* Whenever translated code goes on, and something else has run. */
+static void set_tag(struct cpu *c)
+{
+	const struct jit *j = c->jit.unit;
+
+	if (unlikely(j->epoch != c->code->epoch || j->key[c->jit.tag % MAX_KEYS] != c->code_key))
+		new_tag(c);
+}
+
 int jit_enter(struct cpu *c, const struct insn *i)
 {
 	const struct block *b = container_of(i, struct block, insn[0]);
@@ -55,6 +84,7 @@ int jit_enter(struct cpu *c, const struct insn *i)
 	if (c->jit.link)
 		close_link(c, b);
 	c->jit.flags = flags_from_cc(c->cc);
+	set_tag(c);
 	st = c->jit.unit->enter(c, b->body);
 	c->cc = flags_to_cc(c->jit.flags);
 	return st;
@@ -68,6 +98,7 @@ static int step_handler(struct cpu *c, const struct insn *i)
 	c->cc = flags_to_cc(c->jit.flags);
 	st = c->jit.unit->step(c, i);
 	c->jit.flags = flags_from_cc(c->cc);
+	set_tag(c);
 	return st == ST_OK && i->fn == block_stale ? ST_END : st;
 }
 

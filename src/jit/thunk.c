@@ -97,7 +97,40 @@ static void emit_x87_begin(struct emit *e)
 	emit8(e, 0xc3);
 }
 
+#define HOST_JUMP(r, field) rm_mem(r, offsetof(struct host_jump, field))
 #define ENTRY(field) rm_mem(H_TMP2, offsetof(struct jump_entry, field))
+
+/* H_TMP: the short cut for the RIP in H_ADDR; H_TMP2: the code for it. Without, the jumps in miss are taken. */
+static void emit_short_cut(struct emit *e, const struct jit *j, u8 *miss[2])
+{
+	_Static_assert(sizeof(struct jump_entry) == 32 && sizeof(struct host_jump) == 32, "the shift below");
+	emit_mov(e, H_TMP, H_ADDR);
+	emit_ext(e, SZ_64, 0xc1, 5, rm_reg(H_TMP)); /* shr */
+	emit8(e, JUMP_BITS);
+	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_XOR), H_TMP, rm_reg(H_ADDR));
+	emit_alu_imm(e, SZ_32, ALU_AND, rm_reg(H_TMP), JUMP_SIZE - 1);
+	emit_ext(e, SZ_32, 0xc1, 4, rm_reg(H_TMP)); /* shl */
+	emit8(e, 5);
+	emit_const(e, H_TMP2, (u64)(uintptr_t)j->jump);
+	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_TMP, rm_reg(H_TMP2));
+	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_ADDR, HOST_JUMP(H_TMP, rip));
+	miss[0] = emit_jcc(e, COND_NZ);
+	emit_load(e, SZ_64, H_TMP2, CPU_FIELD(jit.tag));
+	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_TMP2, HOST_JUMP(H_TMP, tag));
+	miss[1] = emit_jcc(e, COND_NZ);
+	emit_load(e, SZ_64, H_TMP2, HOST_JUMP(H_TMP, host));
+}
+
+/* The short cut that was tried leads to H_TMP2 from now on. */
+static void emit_remember(struct emit *e)
+{
+	emit_load(e, SZ_64, H_TMP, CPU_FIELD(jit.jump));
+	emit_store(e, SZ_64, HOST_JUMP(H_TMP, rip), H_ADDR);
+	emit_store(e, SZ_64, HOST_JUMP(H_TMP, host), H_TMP2);
+	emit_load(e, SZ_64, H_ADDR, CPU_FIELD(jit.tag));
+	emit_store(e, SZ_64, HOST_JUMP(H_TMP, tag), H_ADDR);
+	emit_load(e, SZ_64, H_ADDR, CPU_FIELD(jit.rip));
+}
 
 /*
  * block_lookup() for 64-bit mode, where RIP is the linear address. A block without host code is one to leave for: the
@@ -106,17 +139,17 @@ static void emit_x87_begin(struct emit *e)
 static void emit_look_up(struct emit *e, const struct jit *j, const struct cpu *c)
 {
 	struct code_cache *code = c->code;
-	u8 *miss[4], *no_code;
+	u8 *miss[4], *no_code, *no_short_cut[2];
 
-	_Static_assert(sizeof(struct jump_entry) == 32, "the shift below");
+	emit_short_cut(e, j, no_short_cut);
+	emit8(e, 0xc3);
+	emit_here(e, no_short_cut[0]);
+	emit_here(e, no_short_cut[1]);
 	emit_store(e, SZ_64, CPU_FIELD(jit.rip), H_ADDR);
-	emit_mov(e, H_TMP2, H_ADDR);
-	emit_ext(e, SZ_64, 0xc1, 5, rm_reg(H_TMP2)); /* shr */
-	emit8(e, JUMP_BITS);
-	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_XOR), H_TMP2, rm_reg(H_ADDR));
-	emit_alu_imm(e, SZ_32, ALU_AND, rm_reg(H_TMP2), JUMP_SIZE - 1);
-	emit_ext(e, SZ_32, 0xc1, 4, rm_reg(H_TMP2)); /* shl */
-	emit8(e, 5);
+	emit_store(e, SZ_64, CPU_FIELD(jit.jump), H_TMP);
+	emit_const(e, H_TMP2, (u64)(uintptr_t)j->jump);
+	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_SUB), H_TMP, rm_reg(H_TMP2));
+	emit_mov(e, H_TMP2, H_TMP);
 	emit_const(e, H_TMP, (u64)(uintptr_t)code);
 	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_TMP2, rm_mem(H_TMP, offsetof(struct code_cache, jump)));
 	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_ADDR, ENTRY(lin));
@@ -136,6 +169,7 @@ static void emit_look_up(struct emit *e, const struct jit *j, const struct cpu *
 	emit_load(e, SZ_64, H_TMP2, rm_mem(H_TMP2, offsetof(struct block, host)));
 	emit_test_reg(e, SZ_64, H_TMP2);
 	no_code = emit_jcc(e, COND_Z);
+	emit_remember(e);
 	emit8(e, 0xc3);
 	emit_here(e, no_code);
 	emit_const(e, H_TMP2, (u64)(uintptr_t)j->leave);

@@ -217,6 +217,15 @@ void look_up(struct trans *t);
 void go_found(struct trans *t);
 
 /* ---- what there is once per CPU (thunk.c) ---- */
+/* Host code for a RIP, under one value of cpu::jit.tag: a short cut to what the jump cache says. */
+struct host_jump {
+	u64 rip, tag;
+	const u8 *host;
+	u64 unused;
+};
+
+#define MAX_KEYS 8
+
 struct jit {
 	int (*enter)(struct cpu *c, const u8 *code); /* runs translated code; returns a status */
 	const u8 *slow;        /* called with an instruction in H_ADDR; returns if its handler said ST_OK */
@@ -231,6 +240,10 @@ struct jit {
 		u32 at, to; /* from the start of the arena */
 	} * faults;         /* ascending */
 	u32 nr_faults, max_faults;
+	u64 epoch;         /* code_cache::epoch of the tag */
+	u64 key[MAX_KEYS]; /* cpu::code_key that there have been in it */
+	u32 nr_keys;
+	struct host_jump jump[JUMP_SIZE];
 };
 
 /* insn::run of a translated block's first instruction. (jit.c) */

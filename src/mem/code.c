@@ -85,11 +85,15 @@ static void jump_bit_set(u64 *table, u64 lin, unsigned shift)
 	table[n / 64 % 16] |= BIT64(n & 63);
 }
 
-/* Jumps of different stamps lie in different windows, so that one address space's do not push another's out. */
+/*
+ * Jumps of different stamps lie in different windows, so that one address space's do not push another's out. What goes by
+ * the epoch alone (jit/thunk.c) is to notice, too.
+ */
 static void set_stamp(struct code_cache *code, u64 stamp)
 {
 	struct code_memory *m = container_of(code, struct code_memory, code);
 
+	code->epoch++;
 	code->stamp = stamp;
 	code->jump = m->jump + space_window(stamp, JUMP_SIZE);
 }
@@ -292,8 +296,10 @@ static void lines_drop(struct cpu *c, struct code_page *p, u64 lines)
 
 	for (unsigned line = 0; line < ARRAY_SIZE(p->blocks); line++)
 		dropped |= line_drop(c->code, &p->blocks[line], lines);
-	if (dropped)
+	if (dropped) {
 		count_drop(p, lines & p->lines);
+		c->code->epoch++; /* translated code is to look for what takes their place */
+	}
 	p->lines &= ~lines;
 	c->stats.invalidations += dropped;
 }
