@@ -50,12 +50,31 @@ static void arm_all(struct cpu *c)
 			arm(c, n, dr[n], dr[7]);
 }
 
+static void set_step(struct cpu *c, unsigned step)
+{
+	c->step = (u8)step;
+	if (c->step)
+		cpu_attn(c, ATTN_STEP);
+	else
+		cpu_attn_clear(c, ATTN_STEP);
+}
+
+/* Every STI of the guest comes here twice, and its shadow is all there is. */
+static bool only_shadow(const struct cpu *c)
+{
+	return !((c->dr[7] & DR7_ENABLED) | c->guest_debug | (c->step & ~STEP_SHADOW) | (c->rflags & (FL_TF | FL_RF)));
+}
+
 void debug_recompute(struct cpu *c)
 {
 	u64 old[4];
 	u8 data = c->bp.write | c->bp.access;
 	unsigned step = 0;
 
+	if (only_shadow(c)) {
+		set_step(c, c->ev.shadow ? STEP_SHADOW : 0);
+		return;
+	}
 	memcpy(old, c->bp.addr, sizeof(old));
 	arm_all(c);
 	/* Watched pages must leave the soft TLB. */
@@ -74,11 +93,7 @@ void debug_recompute(struct cpu *c)
 		step |= STEP_BREAK;
 	if (c->bp.port)
 		step |= STEP_IO;
-	c->step = (u8)(step | (c->step & (STEP_WAS_TF | STEP_WAS_RF)));
-	if (c->step)
-		cpu_attn(c, ATTN_STEP);
-	else
-		cpu_attn_clear(c, ATTN_STEP);
+	set_step(c, step | (c->step & (STEP_WAS_TF | STEP_WAS_RF)));
 }
 
 static bool overlaps(const struct cpu *c, unsigned n, u64 addr, unsigned size)

@@ -183,7 +183,7 @@ int event_step_done(struct cpu *c, u8 shadow_before)
 	/* A second MOV SS does not extend the shadow of the first (SDM vol. 3, 6.8.3). */
 	if (shadow_before && c->ev.shadow == shadow_before) {
 		c->ev.shadow = 0;
-		cpu_events_changed(c);
+		event_opened(c);
 	}
 	if (c->ev.shadow != SHADOW_MOV_SS)
 		st = take_traps(c);

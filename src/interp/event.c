@@ -552,6 +552,16 @@ bool event_due(const struct cpu *c)
 	return next_delivery(c);
 }
 
+void event_opened(struct cpu *c)
+{
+	const struct events *ev = &c->ev;
+
+	if (c->want_window || ev->exc.pending || ev->exc.injected || ev->nmi_injected || ev->nmi_pending ||
+	    ev->intr.injected)
+		cpu_events_changed(c);
+	debug_update(c); /* a shadow: what follows is executed alone */
+}
+
 int event_poll(struct cpu *c)
 {
 	delivery next;

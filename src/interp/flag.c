@@ -115,7 +115,7 @@ HANDLER(do_sti)
 		if (!(c->rflags & FL_IF)) {
 			c->rflags |= FL_IF;
 			c->ev.shadow = SHADOW_STI;
-			cpu_events_changed(c);
+			event_opened(c);
 		}
 		return ST_END;
 	case RULE_VIF:

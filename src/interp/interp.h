@@ -117,6 +117,8 @@ int event_fault(struct cpu *c);
 int event_poll(struct cpu *c);
 /* Is there something to deliver at this boundary? */
 bool event_due(const struct cpu *c);
+/* Interrupts are open, or will be when a shadow ends: the run loop looks for what waits for that, if anything does. */
+void event_opened(struct cpu *c);
 
 /* The client's port I/O; see string.c for the repeated forms. *data in or out. */
 int port_in(struct cpu *c, u16 port, unsigned bytes, u32 *data);

@@ -516,10 +516,18 @@ static bool emit_push(struct trans *t, const struct insn *i, const struct rule *
 	enum host_reg s;
 
 	(void)r;
-	if (i->size != insn_word(i) || is_mem(i))
+	if (i->size != insn_word(i))
 		return false;
+	if (is_mem(i)) { /* the stack's address wants all registers: the value waits in cpu::jit */
+		operand_address(t, i, i->size, MEM_READ);
+		emit_load(&t->e, i->size, H_ADDR, guest_memory(t));
+		emit_store(&t->e, SZ_64, CPU_FIELD(jit.code), H_ADDR);
+	}
 	stack_address(t, guest_reg(RSP * 8), -(1 << i->size), MEM_WRITE);
-	if (i->op == OP_push_imm) {
+	if (is_mem(i)) {
+		emit_load(&t->e, SZ_64, H_TMP2, CPU_FIELD(jit.code));
+		emit_store(&t->e, i->size, guest_memory(t), H_TMP2);
+	} else if (i->op == OP_push_imm) {
 		emit_ext(&t->e, i->size, 0xc7, 0, guest_memory(t));
 		emit32(&t->e, (u32)i->imm);
 	} else {
