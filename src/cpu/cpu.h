@@ -302,6 +302,7 @@ struct cpu {
 		u64 rip, code; /* where a branch is about to go */
 		u64 tag;       /* of the jumps that are good now: see jit_tag() */
 		void *jump;    /* the struct host_jump that was looked at */
+		u64 addend[4]; /* host address = linear address + addend, for groups of accesses */
 		const u8 *link;   /* a struct jit_link, at any address */
 		u8 simd;          /* nonzero: the host's MXCSR is the guest's (jit/simd.c) */
 		u8 x87;           /* nonzero: the host's x87 state is the guest's (jit/x87.c) */

@@ -36,6 +36,16 @@ typedef int64_t s64;
 #endif
 #endif
 
+static inline s64 min_s64(s64 a, s64 b)
+{
+	return a < b ? a : b;
+}
+
+static inline s64 max_s64(s64 a, s64 b)
+{
+	return a > b ? a : b;
+}
+
 static inline u64 min_u64(u64 a, u64 b)
 {
 	return a < b ? a : b;

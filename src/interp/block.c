@@ -190,6 +190,9 @@ static int build_block(struct cpu *c, struct code_page *p, unsigned off, struct 
 	b->work = block_work(insn, n);
 	b->heat = c->code->heat;
 	b->host = NULL;
+	b->missed = 0;
+	b->misses = 0;
+	b->apart = false;
 	block_insert(p, b);
 	*out = b;
 	return ST_OK;

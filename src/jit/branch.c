@@ -58,7 +58,7 @@ static void push_return(struct trans *t, const struct insn *i)
 {
 	enum host_reg sp = guest_reg(RSP * 8);
 
-	stack_address(t, sp, -(1 << i->size), MEM_WRITE);
+	stack_address(t, RSP * 8, -(1 << i->size), MEM_WRITE);
 	emit_load(&t->e, SZ_64, H_TMP2, gpr_field(R_BLOCK));
 	emit_lea(&t->e, SZ_64, H_TMP2, rm_mem(H_TMP2, i->end));
 	emit_store(&t->e, i->size, guest_memory(t), H_TMP2);
@@ -108,7 +108,8 @@ static bool emit_ret(struct trans *t, const struct insn *i, const struct rule *r
 	enum host_reg sp = guest_reg(RSP * 8);
 
 	(void)r;
-	stack_address(t, sp, 0, MEM_READ);
+	flags_clobber(t); /* before the access: see guest_memory() */
+	stack_address(t, RSP * 8, 0, MEM_READ);
 	emit_load(&t->e, i->size, H_ADDR, guest_memory(t));
 	look_up(t);
 	stack_set(t, sp, (1 << i->size) + (s32)i->imm);

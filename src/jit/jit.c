@@ -9,6 +9,8 @@
 
 #define HOST_ARENA_SIZE (32u << 20)
 #define HEAT 64
+#define MISSES 32 /* so many, each within that many blocks after the one before, are too many */
+#define MISS_BLOCKS 100
 #define BYTES_PER_FAULT 16 /* translated code has more bytes than this for each access */
 
 /* Status flags as cpu::cc has them, and as LAHF and SETO AL leave them in AX. */
@@ -102,6 +104,37 @@ static int step_handler(struct cpu *c, const struct insn *i)
 	return st == ST_OK && i->fn == block_stale ? ST_END : st;
 }
 
+/*
+ * A group of accesses cannot be made as one. If that happens all the time (a stack frame that lies across two pages, in a
+ * loop), the block is translated anew, without groups.
+ */
+static void count_miss(struct cpu *c, struct block *b)
+{
+	u32 now = (u32)(c->stats.blocks + c->quota - c->budget);
+
+	b->misses = now - b->missed < MISS_BLOCKS ? b->misses + 1 : 0;
+	b->missed = now;
+	if (b->misses < MISSES || b->page == c->code->nowhere)
+		return;
+	b->apart = true;
+	block_untranslate(c->code, b);
+}
+
+/* Called from translated code: the rest of the block, from i on. */
+static int interpret_rest(struct cpu *c, const struct insn *i)
+{
+	const struct insn *first = i;
+	int st;
+
+	while (first->end != first->len)
+		first--;
+	c->cc = flags_to_cc(c->jit.flags);
+	count_miss(c, container_of(first, struct block, insn[0]));
+	st = i->run == jit_enter ? container_of(i, struct block, insn[0])->threaded(c, i) : i->run(c, i);
+	c->jit.flags = flags_from_cc(c->cc);
+	return st;
+}
+
 int jit_init(struct cpu *c, insn_fn step)
 {
 	struct code_cache *code = c->code;
@@ -120,6 +153,7 @@ int jit_init(struct cpu *c, insn_fn step)
 	j->max_faults = HOST_ARENA_SIZE / BYTES_PER_FAULT;
 	j->step = step;
 	j->handler = step_handler;
+	j->interpret = interpret_rest;
 	e.at = code->host_arena;
 	thunks_emit(&e, j, c);
 	code->host_stale = j->leave_start;

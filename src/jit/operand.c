@@ -113,38 +113,56 @@ static void segment_address(struct trans *t, unsigned seg, unsigned size, enum m
 #define TLB(field) rm_mem(H_TMP2, offsetof(struct tlb_entry, field))
 
 /* The page of the last byte is compared with the entry of the first, so an access of two pages misses. */
-void check_address(struct trans *t, unsigned seg, unsigned size, enum mem_access how)
+void check_page(struct trans *t, unsigned bytes, enum mem_access how)
 {
 	struct emit *e = &t->e;
 
 	_Static_assert(sizeof(struct tlb_entry) == 32, "the shift below");
-	flags_clobber(t);
-	segment_address(t, seg, size, how);
 	emit_mov(e, H_TMP2, H_ADDR);
 	emit_ext(e, SZ_64, 0xc1, 5, rm_reg(H_TMP2)); /* shr */
 	emit8(e, PAGE_SHIFT - 5);
 	emit_alu_imm(e, SZ_32, ALU_AND, rm_reg(H_TMP2), (TLB_SIZE - 1) << 5);
 	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_TMP2, CPU_FIELD(tlb_cur));
-	emit_lea(e, SZ_64, H_TMP, rm_mem(H_ADDR, (1 << size) - 1));
+	emit_lea(e, SZ_64, H_TMP, rm_mem(H_ADDR, (s32)bytes - 1));
 	emit_alu_imm(e, SZ_64, ALU_AND, rm_reg(H_TMP), PAGE_MASK);
 	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_OR), H_TMP, CPU_FIELD(tlb_gen));
 	emit_rm(e, SZ_64, OPC_ALU_STORE(ALU_CMP), H_TMP, how == MEM_READ ? TLB(rd) : TLB(wr));
 	slow_if(t, COND_NZ);
-	emit_rm(e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_ADDR, TLB(addend));
+}
+
+/* The offset in seg that H_ADDR holds becomes a host address. */
+static void check_address(struct trans *t, unsigned seg, unsigned size, enum mem_access how)
+{
+	flags_clobber(t);
+	segment_address(t, seg, size, how);
+	check_page(t, 1u << size, how);
+	emit_rm(&t->e, SZ_64, OPC_ALU_LOAD(ALU_ADD), H_ADDR, TLB(addend));
+}
+
+static bool is_flat(const struct trans *t, const struct insn *i)
+{
+	return t->b->mode == DECODE_64 && (i->seg == SEG_FLAT || i->seg == SEG_FLAT_SS) && i->asize == SZ_64 &&
+	       i->index == R_ZERO * 8 && i->base < R_ZERO * 8;
 }
 
 void operand_address(struct trans *t, const struct insn *i, unsigned size, enum mem_access how)
 {
+	access_note(t, is_flat(t, i) ? i->base : NO_BASE, i->disp, 1u << size, how);
+	if (group_address(t))
+		return;
 	flags_save(t);
 	emit_lea(&t->e, i->asize, H_ADDR, operand_ea(t, i));
 	check_address(t, i->seg, size, how);
 }
 
 /* ---- the stack: words of the mode's width ---- */
-void stack_address(struct trans *t, enum host_reg pointer, s32 disp, enum mem_access how)
+void stack_address(struct trans *t, unsigned pointer, s32 disp, enum mem_access how)
 {
 	unsigned word = code_word(t);
 
+	access_note(t, word == SZ_64 ? pointer : NO_BASE, disp, 1u << word, how);
+	if (group_address(t))
+		return;
 	flags_save(t);
 	if (word == SZ_32 && !t->stack32) { /* SS.B */
 		flags_clobber(t);
@@ -153,7 +171,7 @@ void stack_address(struct trans *t, enum host_reg pointer, s32 disp, enum mem_ac
 		slow_if(t, COND_NZ);
 		t->stack32 = true;
 	}
-	emit_lea(&t->e, word, H_ADDR, rm_mem(pointer, disp));
+	emit_lea(&t->e, word, H_ADDR, rm_mem(guest_reg(pointer), disp));
 	check_address(t, word == SZ_64 ? SEG_FLAT_SS : SEG_SS, word, how);
 }
 
@@ -164,6 +182,7 @@ void stack_set(struct trans *t, enum host_reg pointer, s32 disp)
 
 struct rm guest_memory(struct trans *t)
 {
+	t->cur->unsaved = t->flags == FLAGS_LIVE;
 	t->cur->fault[t->cur->nr_faults++] = t->e.at;
 	return rm_mem(H_ADDR, 0);
 }

@@ -523,7 +523,7 @@ static bool emit_push(struct trans *t, const struct insn *i, const struct rule *
 		emit_load(&t->e, i->size, H_ADDR, guest_memory(t));
 		emit_store(&t->e, SZ_64, CPU_FIELD(jit.code), H_ADDR);
 	}
-	stack_address(t, guest_reg(RSP * 8), -(1 << i->size), MEM_WRITE);
+	stack_address(t, RSP * 8, -(1 << i->size), MEM_WRITE);
 	if (is_mem(i)) {
 		emit_load(&t->e, SZ_64, H_TMP2, CPU_FIELD(jit.code));
 		emit_store(&t->e, i->size, guest_memory(t), H_TMP2);
@@ -545,7 +545,7 @@ static bool emit_pop(struct trans *t, const struct insn *i, const struct rule *r
 	(void)r;
 	if (i->size != insn_word(i) || is_mem(i))
 		return false;
-	stack_address(t, guest_reg(RSP * 8), 0, MEM_READ);
+	stack_address(t, RSP * 8, 0, MEM_READ);
 	d = dest(t, i->dst, i->size, false, H_TMP);
 	emit_load(&t->e, i->size, d, guest_memory(t));
 	if (i->dst != RSP * 8)
@@ -561,7 +561,7 @@ static bool emit_leave_insn(struct trans *t, const struct insn *i, const struct 
 	(void)r;
 	if (i->size != insn_word(i))
 		return false;
-	stack_address(t, bp, 0, MEM_READ);
+	stack_address(t, RBP * 8, 0, MEM_READ);
 	emit_load(&t->e, i->size, H_TMP, guest_memory(t));
 	stack_set(t, bp, 1 << i->size);
 	emit_mov(&t->e, bp, H_TMP);

@@ -315,6 +315,7 @@ static void find_gpr(struct trans *t, struct copied *c)
 
 static void check_alignment(struct trans *t, unsigned bytes)
 {
+	flags_clobber(t);
 	emit_ext(&t->e, SZ_8, 0xf7, 0, rm_reg(H_ADDR)); /* test cl, imm8 */
 	emit8(&t->e, bytes - 1);
 	slow_if(t, COND_NZ);

@@ -87,6 +87,19 @@ static void emit_slow(struct emit *e, const struct jit *j)
 	emit_return(e);
 }
 
+/* The interpreter's way through the rest of the block, whatever it says, ends the run. */
+static void emit_rest(struct emit *e, const struct jit *j)
+{
+	save_gprs(e);
+	emit_mov(e, H_RBX, H_ADDR);
+	end_units(e);
+	emit_mov(e, H_RDI, H_CPU);
+	emit_mov(e, H_RSI, H_RBX);
+	emit_const(e, H_TMP, (u64)(uintptr_t)j->interpret);
+	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
+	emit_return(e);
+}
+
 static void emit_x87_begin(struct emit *e)
 {
 	save_gprs(e);
@@ -189,6 +202,8 @@ void thunks_emit(struct emit *e, struct jit *j, struct cpu *c)
 	emit_enter(e);
 	j->slow = e->at;
 	emit_slow(e, j);
+	j->rest = e->at;
+	emit_rest(e, j);
 	j->simd_begin = e->at;
 	simd_begin_emit(e);
 	j->x87_begin = e->at;

@@ -37,9 +37,19 @@ static void emit_slow_paths(struct trans *t, struct jit *j)
 			emit_here(&t->e, s->site[k]);
 		for (unsigned k = 0; k < s->nr_faults; k++)
 			j->faults[j->nr_faults++] = (struct fault_site){ (u32)(s->fault[k] - base), here };
-		x87_note_emit(t, &s->x87_last);
-		if (s->recipe)
+		if (s->unsaved) {
+			t->flags = FLAGS_LIVE;
+			t->recipe = NULL;
+			flags_save(t);
+		} else if (s->recipe) {
 			flags_cook(t, s->recipe);
+		}
+		x87_note_emit(t, &s->x87_last);
+		if (s->rest) {
+			emit_const(&t->e, H_ADDR, (u64)(uintptr_t)s->i);
+			emit_target(emit_jmp(&t->e), j->rest);
+			continue;
+		}
 		call_handler(&t->e, j, s->i);
 		if (!s->resume)
 			continue; /* no branch's handler says ST_OK */
@@ -191,7 +201,7 @@ static bool emit_insn(struct trans *t, const struct insn *i)
 	}
 	t->fact[t->n].rule = true;
 	t->fact[t->n].leaves = t->cur->nr_sites;
-	if (!t->cur->nr_sites)
+	if (!t->cur->nr_sites && !t->cur->nr_faults)
 		return true;
 	t->nr_slow++;
 	t->cur->live = t->flags == FLAGS_LIVE || t->flags == FLAGS_BOTH;
@@ -223,6 +233,8 @@ static void begin_again(struct trans *t, u8 *start)
 	struct trans fresh = { .e.at = start, .jit = t->jit, .c = t->c, .b = t->b };
 
 	__builtin_memcpy(fresh.fact, t->fact, sizeof(fresh.fact));
+	__builtin_memcpy(fresh.access, t->access, sizeof(fresh.access));
+	fresh.grouped = true;
 	*t = fresh;
 }
 
@@ -240,12 +252,11 @@ bool jit_translate(struct cpu *c, struct block *b)
 	if (code->host_size - code->host_used < TRANSLATE_ROOM || j->max_faults - j->nr_faults < 2 * BLOCK_MAX_INSNS)
 		return false;
 	start = t.e.at = code->host_arena + code->host_used;
-	if (emit_block(&t, out) * 2 <
-	    b->n) { /* a handler called from here costs more than one called from threaded code */
+	if (emit_block(&t, out) * 2 < b->n) { /* a handler called from here costs more than from threaded code */
 		b->host = NULL;
 		return true;
 	}
-	if (flags_judge(&t)) {
+	if (flags_judge(&t) | groups_find(&t)) {
 		begin_again(&t, start);
 		emit_block(&t, out);
 	}

@@ -52,6 +52,8 @@ struct slow {
 	u8 *fault[2]; /* instructions that access guest memory */
 	u8 nr_sites, nr_faults;
 	const struct insn *recipe; /* that flags_cook() follows, or NULL */
+	bool unsaved;              /* flags are in RFLAGS there: only an access that faults leads there */
+	bool rest;                 /* the rest of the block is to be interpreted */
 	bool live; /* flags are to be FLAGS_LIVE there */
 	u8 simd;   /* and these bits of cpu::jit.simd set */
 	bool x87;  /* and cpu::jit.x87 */
@@ -75,6 +77,19 @@ struct flag_fact {
 	bool recipe; /* of those that it makes */
 };
 
+/* An instruction's access to memory, found likewise: see group.c. */
+struct access {
+	u8 nr;   /* 0 or 1, or there are more and they are not grouped */
+	u8 base; /* a register as in struct insn, without index or segment; or NO_BASE */
+	u8 bytes;
+	u8 group; /* 1 to MAX_GROUPS; 0: none */
+	bool write, first;
+	u16 span; /* of the first one: what the group touches, from base + lo on */
+	s32 disp, lo;
+};
+#define NO_BASE 0xff
+#define MAX_GROUPS ARRAY_SIZE(((struct cpu *)NULL)->jit.addend)
+
 struct trans {
 	struct emit e;
 	const struct jit *jit;
@@ -82,6 +97,8 @@ struct trans {
 	struct block *b;
 	unsigned n; /* the current instruction */
 	struct flag_fact fact[BLOCK_MAX_INSNS];
+	struct access access[BLOCK_MAX_INSNS];
+	bool grouped; /* these have their groups */
 	enum flags_at flags;
 	const struct insn *recipe; /* of FLAGS_LIVE, if they have one, and of FLAGS_RECIPE */
 	bool ended;       /* control does not reach what comes next */
@@ -178,14 +195,25 @@ bool operand_ok(const struct insn *i);
 struct rm operand_ea(struct trans *t, const struct insn *i);
 /* H_ADDR = host address of the operand of 1 << size bytes, or off to the handler. Flags are saved before. */
 void operand_address(struct trans *t, const struct insn *i, unsigned size, enum mem_access how);
-/* The same for an offset in seg that H_ADDR holds already. */
-void check_address(struct trans *t, unsigned seg, unsigned size, enum mem_access how);
-/* H_ADDR = host address of the word on the stack at pointer + disp. */
-void stack_address(struct trans *t, enum host_reg pointer, s32 disp, enum mem_access how);
+/* H_ADDR = host address of the word on the stack at pointer (RSP * 8, RBP * 8) + disp. */
+void stack_address(struct trans *t, unsigned pointer, s32 disp, enum mem_access how);
+/*
+ * H_TMP2 = the soft TLB's entry for the linear address in H_ADDR, or off to the handler if it does not allow this for all
+ * of so many bytes. Changes flags.
+ */
+void check_page(struct trans *t, unsigned bytes, enum mem_access how);
 /* The stack pointer becomes pointer + disp. */
 void stack_set(struct trans *t, enum host_reg pointer, s32 disp);
 /* [H_ADDR], in the instruction that is emitted next. */
 struct rm guest_memory(struct trans *t);
+
+/* ---- groups (group.c) ---- */
+/* The current instruction accesses base + disp. */
+void access_note(struct trans *t, unsigned base, s64 disp, unsigned bytes, enum mem_access how);
+/* When all of the block has been translated once: are there any? */
+bool groups_find(struct trans *t);
+/* H_ADDR = host address of the operand, if it belongs to a group. */
+bool group_address(struct trans *t);
 
 /* ---- flags (flags.c) ---- */
 /* They are to be found from now on, whatever happens to the host's. */
@@ -204,7 +232,7 @@ void flags_before(struct trans *t, enum flag_use use);
 void flags_after(struct trans *t, enum flag_use use);
 
 /* ---- control (translate.c) ---- */
-/* A jump to the handler of the current instruction on a condition. */
+/* A jump to the handler of the current instruction on a condition. Flags are clobbered before, and before any access. */
 void slow_if(struct trans *t, unsigned cond);
 /*
  * On to RIP + delta, counted from the start of the block. Flags must be saved. branch: the current instruction jumps
@@ -232,10 +260,11 @@ struct jit {
 	const u8 *look_up;     /* called with a RIP in H_ADDR: H_TMP2 is where to go on, or 0; may use H_TMP */
 	const u8 *simd_begin;  /* called where SIMD instructions follow; may use H_TMP */
 	const u8 *x87_begin;   /* called where x87 instructions follow; may use H_TMP, H_TMP2, H_ADDR */
+	const u8 *rest; /* with an instruction in H_ADDR: interprets the block from there, and ends with that status */
 	const u8 *leave;       /* ends with ST_END at the RIP in H_ADDR */
 	const u8 *leave_start; /* at R_BLOCK */
 	const u8 *leave_link;  /* the same; H_ADDR: the jit_link it came from */
-	insn_fn step, handler; /* the interpreter's; what translated code calls around it */
+	insn_fn step, handler, interpret; /* the interpreter's; what translated code calls for j->slow and j->rest */
 	struct fault_site {
 		u32 at, to; /* from the start of the arena */
 	} * faults;         /* ascending */

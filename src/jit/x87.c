@@ -224,6 +224,7 @@ static void emit_fldcw(struct trans *t)
 {
 	struct emit *e = &t->e;
 
+	flags_clobber(t);
 	emit_rm(e, SZ_32, OPC_0F | OPC_SAME | 0xb7, H_TMP2, guest_memory(t)); /* movzx */
 	emit_mov(e, H_TMP, H_TMP2);
 	emit_ext(e, SZ_32, 0xf7, 2, rm_reg(H_TMP)); /* not */

@@ -260,6 +260,15 @@ static void block_drop(struct code_cache *code, struct block *b)
 		host_code_drop(code, b->host);
 }
 
+void block_untranslate(struct code_cache *code, struct block *b)
+{
+	host_code_drop(code, b->host);
+	b->insn[0].run = b->threaded;
+	b->host = NULL;
+	b->heat = 1;
+	code->epoch++; /* short cuts to it are none any more */
+}
+
 static bool line_drop(struct code_cache *code, struct block **at, u64 lines)
 {
 	bool dropped = false;

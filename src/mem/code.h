@@ -33,6 +33,9 @@ struct block {
 	u8 *host;               /* its host code, entered from other blocks'; NULL: there is none */
 	u8 *body;               /* the same, entered from the run loop */
 	insn_fn threaded;       /* insn[0].run as it was before */
+	u32 missed;             /* when its groups of accesses last were not in one page (jit/group.c) */
+	u8 misses;              /* and how often that has happened lately */
+	bool apart;             /* so they are no groups any more */
 	struct insn insn[];
 };
 
@@ -135,6 +138,9 @@ struct single *code_single(const struct code_cache *code, const u8 *host);
 struct block *block_alloc(struct code_cache *code, unsigned n);
 void block_insert(struct code_page *p, struct block *b);
 struct block *block_find(const struct code_page *p, unsigned off, unsigned mode);
+
+/* The block has no host code any more, until the next time that it runs. */
+void block_untranslate(struct code_cache *code, struct block *b);
 
 /* Handler of the instructions of dropped blocks: look the code up again. */
 int block_stale(struct cpu *c, const struct insn *i);

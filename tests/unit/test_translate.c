@@ -410,7 +410,8 @@ static void x87_state(void **state)
  * Flags that are made and never read, but for a fault in between: they are what they would be with the interpreter,
  * whatever happened to the operands meanwhile. R8 is good, RDI is not. Each case has 64 bytes.
  */
-#define CASE(text) "9: " text "; cmp %rax, %rax; hlt; .skip 64 - (. - 9b), 0xcc\n"
+#define PIECE(text) "9: " text "; hlt; .skip 64 - (. - 9b), 0xcc\n"
+#define CASE(text) PIECE(text "; cmp %rax, %rax")
 #define FAULTS(text) CASE(text "; mov (%rdi), %r9")
 #define READS(text) CASE("mov (%r8), %r10; " text)
 /* clang-format off */
@@ -476,6 +477,158 @@ static void flags_that_a_fault_shows(void **state)
 					 (unsigned long long)flags[1], (unsigned long long)flags[0]);
 		}
 	}
+}
+
+/*
+ * Accesses by one base, of which the first looks for all: at any place in a page, over its end, and up to one that is
+ * not there, they leave what the interpreter leaves.
+ */
+/* clang-format off */
+PROGRAM(group_cases,
+	PIECE("push %rax; push %rbx; push $5; pop %rcx; pop %rdx; pop %r11")
+	PIECE("mov (%rsi), %rax; mov 8(%rsi), %rbx; mov %rax, 16(%rsi); mov %bl, 3(%rsi)")
+	PIECE("mov %eax, (%rsi); add $12, %rsi; mov -4(%rsi), %cx; sub $4, %rsi; add %rbx, (%rsi)")
+	PIECE("mov (%rsi), %rax; lea 8(%rsi), %rsi; mov (%rsi), %rbx; lea 1(%rsi, %rax), %rdx; mov 8(%rsi), %rcx")
+	PIECE("mov (%rsi), %rax; mov %rsp, %rsi; mov 8(%rsi), %rbx; mov 16(%rsi), %rcx")
+	PIECE("mov %rax, 8(%rsi); push %rax; mov %rbx, 16(%rsi); push %rbx; mov (%rsi), %rcx; pop %rdx")
+	PIECE("push %rsp; push %rax; mov 8(%rsp), %rcx; pop %rdx; pop %rsp; push %rbx; mov (%rsp), %rdx")
+	PIECE("push %rax; push (%rsp); push 8(%rsp); pop %rcx; mov 8(%rsp), %rdx")
+	PIECE("mov %rsp, %rbp; push %rax; push %rbx; mov -8(%rbp), %rcx; mov -16(%rbp), %rdx; leave; push %rcx")
+	PIECE("mov (%rsi), %rax; cmp %rbx, %rcx; mov 8(%rsi), %rdx; setb %dl; adc 16(%rsi), %rax")
+	PIECE("mov (%rsi), %rax; cmp %rbx, %rcx; mov 8(%rsi), %rdx; lahf; mov 16(%rsi), %rcx; cpuid; mov (%rsi), %r9")
+	PIECE("mov (%rsi), %rax; inc %ecx; cmp 8(%rsi), %rax; cmovb 16(%rsi), %rbx; jb 1f; mov $1, %ecx; 1:")
+	PIECE("movups (%rsi), %xmm0; paddb 16(%rsi), %xmm0; movups %xmm0, 4(%rsi); cvtsi2sd 8(%rsi), %xmm1; movd %xmm0, %ebx")
+	PIECE("fldl (%rsi); fadds 8(%rsi); fnstcw 12(%rsi); fldcw 12(%rsi); fstpt 14(%rsi); mov 16(%rsi), %rax")
+	PIECE("mov (%r13), %r14; mov 8(%r13), %r10; lea 16(%r13), %r13; mov (%r13), %r15; mov %r14, -8(%r13)")
+	PIECE("mov (%rsi), %rax; mov %rax, (%rsp); mov 8(%rsi), %rax; mov %rax, -8(%rsp); mov (%r13), %rbx; mov %rbx, 8(%r13)")
+	PIECE("xchg %rax, (%rsi); xchg %rbx, 8(%rsi); lock xadd %rcx, 16(%rsi); bts $3, 4(%rsi); shll %cl, 8(%rsi)")
+	PIECE("mov %rax, 300(%rsi); mov 8(%rsi), %rbx; mov %rcx, 16(%rsi); mov -8(%rsi), %rdx; xchg %rsi, %rbx; mov (%rbx), %rcx")
+	PIECE("mov 8(%rsi), %eax; mov %esi, %esi; mov (%rsi), %ebx; mov 16(%rsi), %ecx; mov $0, %rdx; div 8(%rsi)")
+	PIECE("mov $0x1000, %r9d; mov (%rsi), %rax; add %r9, %rsi; mov (%rsi), %rbx; sub $0x1000, %esi; mov 8(%rsi), %rcx")
+	PIECE("mov (%rsi), %rax; xchg %rsi, %r8; mov 8(%rsi), %rbx; mov 8(%r8), %rcx")
+	PIECE("mov %rsi, %rdx; mov (%rdx), %rcx; mov $5, %eax; cqo; mov 8(%rdx), %rcx")
+	PIECE("lea 2f(%rip), %rcx; push %rax; push %rcx; cmp %rbx, %rdx; ret; 2: setb %dl; pop %rax")
+	PIECE("mov (%rsi), %rax; cmp %rbx, %rcx; paddb 16(%rsi), %xmm0; setb %dl")
+	PIECE("fninit; mov (%rsi), %rax; fnstcw 8(%rsi); cmp %rbx, %rcx; fldcw 8(%rsi); setb %dl")
+	PIECE("push %rax; call 1f; 1: pop %rcx; pop %rdx; push %rbx; push %rdx; mov 8(%rsp), %r9; mov (%rsp), %r11"));
+/* clang-format on */
+
+#define END (2ull << 20) /* behind it nothing is mapped */
+#define RO (DATA + 0x4000)
+#define TABLE 0x140000
+#define ELSEWHERE 0x30000
+#define NR_PARTS 5
+static const struct {
+	u64 at, bytes;
+} parts[NR_PARTS] = { { DATA, PAGE_SIZE },
+		      { STACK - PAGE_SIZE, PAGE_SIZE },
+		      { END - PAGE_SIZE, PAGE_SIZE },
+		      { ELSEWHERE, 2 * PAGE_SIZE },
+		      { CODE, PAGE_SIZE } };
+
+struct group_end {
+	enum exit_reason why;
+	u64 gpr[NR_GPR], flags, translations;
+	struct fpu fpu;
+	u8 memory[6 * PAGE_SIZE];
+};
+
+/* Neighbouring pages are not neighbours in memory. */
+static void map_apart(struct flat *f)
+{
+	u64 *pd = (u64 *)(f->mem + MEM - PAGE_SIZE), *pt = (u64 *)(f->mem + TABLE); /* see flat_long() */
+
+	pd[0] = TABLE | 7;
+	pd[1] = 0;
+	for (u64 n = 0; n < 512; n++)
+		pt[n] = n << PAGE_SHIFT | 7;
+	pt[RO >> PAGE_SHIFT] = RO | 5;
+	pt[(DATA >> PAGE_SHIFT) + 1] = ELSEWHERE | 7;
+	pt[STACK >> PAGE_SHIFT] = (ELSEWHERE + PAGE_SIZE) | 7;
+}
+
+/* All pages are in the soft TLB, for writing, before. */
+static void run_group_case(u64 at, u64 rsi, u64 rsp, u32 heat, struct group_end *end)
+{
+	static const u64 pages[] = { DATA, DATA + PAGE_SIZE, STACK - PAGE_SIZE, STACK, END - PAGE_SIZE };
+	struct flat *f = translating(heat);
+	struct cpu *c = &f->cpu;
+	u8 *to = end->memory;
+	u64 v;
+
+	map_apart(f);
+	f->mem[CODE] = 0xf4;
+	c->gpr[R_RIP] = CODE;
+	run_to_hlt(f);
+	for (unsigned n = 0; n < ARRAY_SIZE(pages); n++) {
+		for (u64 k = 0; k < PAGE_SIZE; k += 8) {
+			v = (pages[n] + k) * 0x9e3779b97f4a7c15;
+			assert_int_equal(mem_write(c, SEG_DS, pages[n] + k, &v, 8), ST_OK);
+		}
+	}
+	assert_int_equal(mem_read(c, SEG_DS, RO, &v, 8), ST_OK);
+	LOAD(f, CODE, group_cases);
+	code_serialize(c);
+	for (unsigned n = 0; n < 16; n++)
+		c->gpr[n] = n * 0x1111111111111111u + 3;
+	c->gpr[RSI] = c->gpr[R13] = rsi;
+	c->gpr[R8] = STACK + 64;
+	c->gpr[RSP] = rsp;
+	c->gpr[R_RIP] = at;
+	end->why = interp_run(c);
+	memcpy(end->gpr, c->gpr, sizeof(end->gpr));
+	end->gpr[R_BLOCK] = 0;
+	end->flags = cpu_rflags(c);
+	end->fpu = c->fpu;
+	end->translations = c->stats.translations;
+	for (unsigned n = 0; n < NR_PARTS; n++) {
+		memcpy(to, f->mem + parts[n].at, parts[n].bytes);
+		to += parts[n].bytes;
+	}
+	flat_free(f);
+}
+
+static void groups_of_accesses(void **state)
+{
+	static const u64 places[] = { DATA + 64,   DATA + 4088, DATA + 4080, DATA + 4074,
+				      DATA + 4096, END - 24,    END - 8,     RO + 64 };
+	struct group_end *end = calloc(2, sizeof(*end));
+	u64 translations = 0;
+
+	(void)state;
+	flat_free(NEW(1));
+	for (u64 at = CODE; at < CODE + (u64)(group_cases_end - group_cases); at += 64) {
+		for (unsigned n = 0; n < 5 * ARRAY_SIZE(places); n++) {
+			for (u32 heat = 0; heat < 2; heat++)
+				run_group_case(at, places[n / 5], STACK - 16 + n % 5 * 8, heat, &end[heat]);
+			translations += end[1].translations;
+			end[1].translations = end[0].translations;
+			if (memcmp(&end[0], &end[1], sizeof(end[0])))
+				fail_msg("case %u at %llx", (unsigned)(at - CODE) / 64,
+					 (unsigned long long)places[n / 5]);
+		}
+	}
+	assert_true(translations > 100);
+	free(end);
+}
+
+/* A frame across two pages, all the time: its block is made anew, without a group, and stays so. */
+PROGRAM(frames,
+	"mov $100000, %ecx; 1: push %rax; push %rcx; push %rdx; pop %rbx; pop %rbx; pop %rbx; dec %ecx; jnz 1b; hlt");
+
+static void a_group_across_pages(void **state)
+{
+	struct flat *f = NEW(1);
+
+	(void)state;
+	LOAD(f, CODE, frames);
+	f->cpu.gpr[RSP] = STACK + 16;
+	run_to_hlt(f);
+	assert_int_equal(f->cpu.gpr[RSP], STACK + 16);
+	assert_int_equal(block_find(code_page_find(f->cpu.code, f->mem + CODE), CODE % PAGE_SIZE + 5, DECODE_64)->apart,
+			 1);
+	assert_in_range(f->cpu.stats.translations, 3, 6);
+	flat_free(f);
 }
 
 /* More code than there is room for: all of it is forgotten, and begun anew. */
@@ -547,6 +700,8 @@ int main(void)
 		cmocka_unit_test(flags_before_avx_that_traps),
 		cmocka_unit_test(x87_state),
 		cmocka_unit_test(flags_that_a_fault_shows),
+		cmocka_unit_test(groups_of_accesses),
+		cmocka_unit_test(a_group_across_pages),
 		cmocka_unit_test(the_arena_is_full),
 		cmocka_unit_test(an_endless_loop_is_polled),
 	};
