@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Status flags. Most are never read: before a block is translated for good, each of its instructions is known by what it
+ * Status flags. Most are never read: before a block is translated for good, it is known what each of its instructions
  * does with them (struct flag_fact), and from that what becomes of the flags behind each (enum flag_fate). Flags that
  * only a fault could show are not even saved, if the slow path can compute them again: the recipe is the instruction
  * that made them, whose operands are still there.

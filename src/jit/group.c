@@ -55,7 +55,7 @@ static bool writes_memory_only(const struct insn *i)
 	case OP_cmov##cond:                                                                                            \
 	case OP_set##cond:
 
-/* What instruction i, which has a rule, does to the register `base` (as in struct insn). Whatever is not known is "any". */
+/* What instruction i, which has a rule, does to the register `base` (as in struct insn). */
 static enum change changes(const struct insn *i, unsigned base, s64 *by)
 {
 	switch (i->op) {

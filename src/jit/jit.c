@@ -105,8 +105,8 @@ static int step_handler(struct cpu *c, const struct insn *i)
 }
 
 /*
- * A group of accesses cannot be made as one. If that happens all the time (a stack frame that lies across two pages, in a
- * loop), the block is translated anew, without groups.
+ * A group of accesses cannot be made as one. If that happens all the time (a stack frame that lies across two pages, in
+ * a loop), the block is translated anew, without groups.
  */
 static void count_miss(struct cpu *c, struct block *b)
 {

@@ -244,6 +244,7 @@ bool jit_translate(struct cpu *c, struct block *b)
 	struct trans t = { .jit = j, .c = c, .b = b };
 	struct code_cache *code = c->code;
 	u8 *start, *out[2];
+	bool better;
 
 	if (!j || !b->page || (b->mode != DECODE_64 && b->mode != DECODE_32) || b->host)
 		return true;
@@ -256,7 +257,10 @@ bool jit_translate(struct cpu *c, struct block *b)
 		b->host = NULL;
 		return true;
 	}
-	if (flags_judge(&t) | groups_find(&t)) {
+	better = flags_judge(&t);
+	if (groups_find(&t))
+		better = true;
+	if (better) {
 		begin_again(&t, start);
 		emit_block(&t, out);
 	}

@@ -198,8 +198,8 @@ void operand_address(struct trans *t, const struct insn *i, unsigned size, enum 
 /* H_ADDR = host address of the word on the stack at pointer (RSP * 8, RBP * 8) + disp. */
 void stack_address(struct trans *t, unsigned pointer, s32 disp, enum mem_access how);
 /*
- * H_TMP2 = the soft TLB's entry for the linear address in H_ADDR, or off to the handler if it does not allow this for all
- * of so many bytes. Changes flags.
+ * H_TMP2 = the soft TLB's entry for the linear address in H_ADDR, or off to the handler if it does not allow this for
+ * all of so many bytes. Changes flags.
  */
 void check_page(struct trans *t, unsigned bytes, enum mem_access how);
 /* The stack pointer becomes pointer + disp. */
@@ -232,7 +232,7 @@ void flags_before(struct trans *t, enum flag_use use);
 void flags_after(struct trans *t, enum flag_use use);
 
 /* ---- control (translate.c) ---- */
-/* A jump to the handler of the current instruction on a condition. Flags are clobbered before, and before any access. */
+/* To the handler of the current instruction on a condition. Flags are clobbered before, and before any access. */
 void slow_if(struct trans *t, unsigned cond);
 /*
  * On to RIP + delta, counted from the start of the block. Flags must be saved. branch: the current instruction jumps

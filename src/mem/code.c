@@ -86,8 +86,8 @@ static void jump_bit_set(u64 *table, u64 lin, unsigned shift)
 }
 
 /*
- * Jumps of different stamps lie in different windows, so that one address space's do not push another's out. What goes by
- * the epoch alone (jit/thunk.c) is to notice, too.
+ * Jumps of different stamps lie in different windows, so that one address space's do not push another's out. What goes
+ * by the epoch alone (jit/thunk.c) is to notice, too.
  */
 static void set_stamp(struct code_cache *code, u64 stamp)
 {

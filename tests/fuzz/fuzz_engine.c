@@ -67,7 +67,8 @@ static void show(const struct machine *m)
 	for (unsigned n = 0; n < NR_SEG; n++)
 		fprintf(stderr, " %x:%llx/%x/%x", c->seg[n].sel, (unsigned long long)c->seg[n].base, c->seg[n].limit,
 			c->seg[n].attr);
-	fprintf(stderr, "\n exc %d %d vector %d; intr %d nmi %d %d %d shadow %d; dr6 %llx dr7 %llx mxcsr %x accesses %llu\n",
+	fprintf(stderr,
+		"\n exc %d %d vector %d; intr %d nmi %d %d %d shadow %d; dr6 %llx dr7 %llx mxcsr %x accesses %llu\n",
 		c->ev.exc.pending, c->ev.exc.injected, c->ev.exc.vector, c->ev.intr.injected, c->ev.nmi_pending,
 		c->ev.nmi_injected, c->ev.nmi_masked, c->ev.shadow, (unsigned long long)c->dr[6],
 		(unsigned long long)c->dr[7], c->fpu.mxcsr, (unsigned long long)m->accesses);

@@ -335,8 +335,8 @@ PROGRAM(x87,
 	"fxch; fsubs 32(%rsi); fstpt 48(%rsi); fistpl 64(%rsi); fnstcw 68(%rsi); fldcw 70(%rsi); fdivl (%rsi)\n"
 	"fnstsw %ax; add %eax, %ebx; fldz; fldz; fldz; fldz; fldz; fldz; fldz; fildl 64(%rsi); fnstsw 72(%rsi)\n"
 	"ffree %st(3); fincstp; fyl2x; fsincos; fprem; frndint; fbstp 80(%rsi); fldcw 68(%rsi); dec %ecx; jnz 1b\n"
-	"fnstenv 96(%rsi); fldenv 96(%rsi); fld1; fldl (%rsi); paddb %mm1, %mm2; fldz; fldcw 74(%rsi); fdivr %st, %st(1)\n"
-	"fwait; fchs; flds (%rdi); fabs; fwait; hlt");
+	"fnstenv 96(%rsi); fldenv 96(%rsi); fld1; fldl (%rsi); paddb %mm1, %mm2; fldz; fldcw 74(%rsi)\n"
+	"fdivr %st, %st(1); fwait; fchs; flds (%rdi); fabs; fwait; hlt");
 
 struct x87_case {
 	u64 rdi;
@@ -497,14 +497,18 @@ PROGRAM(group_cases,
 	PIECE("mov (%rsi), %rax; cmp %rbx, %rcx; mov 8(%rsi), %rdx; setb %dl; adc 16(%rsi), %rax")
 	PIECE("mov (%rsi), %rax; cmp %rbx, %rcx; mov 8(%rsi), %rdx; lahf; mov 16(%rsi), %rcx; cpuid; mov (%rsi), %r9")
 	PIECE("mov (%rsi), %rax; inc %ecx; cmp 8(%rsi), %rax; cmovb 16(%rsi), %rbx; jb 1f; mov $1, %ecx; 1:")
-	PIECE("movups (%rsi), %xmm0; paddb 16(%rsi), %xmm0; movups %xmm0, 4(%rsi); cvtsi2sd 8(%rsi), %xmm1; movd %xmm0, %ebx")
+	PIECE("movups (%rsi), %xmm0; paddb 16(%rsi), %xmm0; "
+	      "movups %xmm0, 4(%rsi); cvtsi2sd 8(%rsi), %xmm1; movd %xmm0, %ebx")
 	PIECE("fldl (%rsi); fadds 8(%rsi); fnstcw 12(%rsi); fldcw 12(%rsi); fstpt 14(%rsi); mov 16(%rsi), %rax")
 	PIECE("mov (%r13), %r14; mov 8(%r13), %r10; lea 16(%r13), %r13; mov (%r13), %r15; mov %r14, -8(%r13)")
-	PIECE("mov (%rsi), %rax; mov %rax, (%rsp); mov 8(%rsi), %rax; mov %rax, -8(%rsp); mov (%r13), %rbx; mov %rbx, 8(%r13)")
+	PIECE("mov (%rsi), %rax; mov %rax, (%rsp); mov 8(%rsi), %rax; "
+	      "mov %rax, -8(%rsp); mov (%r13), %rbx; mov %rbx, 8(%r13)")
 	PIECE("xchg %rax, (%rsi); xchg %rbx, 8(%rsi); lock xadd %rcx, 16(%rsi); bts $3, 4(%rsi); shll %cl, 8(%rsi)")
-	PIECE("mov %rax, 300(%rsi); mov 8(%rsi), %rbx; mov %rcx, 16(%rsi); mov -8(%rsi), %rdx; xchg %rsi, %rbx; mov (%rbx), %rcx")
+	PIECE("mov %rax, 300(%rsi); mov 8(%rsi), %rbx; mov %rcx, 16(%rsi); "
+	      "mov -8(%rsi), %rdx; xchg %rsi, %rbx; mov (%rbx), %rcx")
 	PIECE("mov 8(%rsi), %eax; mov %esi, %esi; mov (%rsi), %ebx; mov 16(%rsi), %ecx; mov $0, %rdx; div 8(%rsi)")
-	PIECE("mov $0x1000, %r9d; mov (%rsi), %rax; add %r9, %rsi; mov (%rsi), %rbx; sub $0x1000, %esi; mov 8(%rsi), %rcx")
+	PIECE("mov $0x1000, %r9d; mov (%rsi), %rax; add %r9, %rsi; "
+	      "mov (%rsi), %rbx; sub $0x1000, %esi; mov 8(%rsi), %rcx")
 	PIECE("mov (%rsi), %rax; xchg %rsi, %r8; mov 8(%rsi), %rbx; mov 8(%r8), %rcx")
 	PIECE("mov %rsi, %rdx; mov (%rdx), %rcx; mov $5, %eax; cqo; mov 8(%rdx), %rcx")
 	PIECE("lea 2f(%rip), %rcx; push %rax; push %rcx; cmp %rbx, %rdx; ret; 2: setb %dl; pop %rax")
