@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a fuzz target is made of. Each defines LLVMFuzzerTestOneInput(), and is linked with libFuzzer (make fuzz) or
- * with driver.c, which runs the corpus and then random inputs for some seconds.
+ * with driver.c, which runs the corpus and then random inputs for some seconds. In corpus/, inputs with a name were
+ * written for something; those with a number are what libFuzzer has found to reach different code, or a part of that.
  */
 #ifndef UKVM_TESTS_FUZZ_FUZZ_H
 #define UKVM_TESTS_FUZZ_FUZZ_H

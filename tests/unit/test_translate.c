@@ -506,7 +506,7 @@ PROGRAM(group_cases,
 	PIECE("xchg %rax, (%rsi); xchg %rbx, 8(%rsi); lock xadd %rcx, 16(%rsi); bts $3, 4(%rsi); shll %cl, 8(%rsi)")
 	PIECE("mov %rax, 300(%rsi); mov 8(%rsi), %rbx; mov %rcx, 16(%rsi); "
 	      "mov -8(%rsi), %rdx; xchg %rsi, %rbx; mov (%rbx), %rcx")
-	PIECE("mov 8(%rsi), %eax; mov %esi, %esi; mov (%rsi), %ebx; mov 16(%rsi), %ecx; mov $0, %rdx; div 8(%rsi)")
+	PIECE("mov 8(%rsi), %eax; mov %esi, %esi; mov (%rsi), %ebx; mov 16(%rsi), %ecx; mov $0, %edx; divl 8(%rsi)")
 	PIECE("mov $0x1000, %r9d; mov (%rsi), %rax; add %r9, %rsi; "
 	      "mov (%rsi), %rbx; sub $0x1000, %esi; mov 8(%rsi), %rcx")
 	PIECE("mov (%rsi), %rax; xchg %rsi, %r8; mov 8(%rsi), %rbx; mov 8(%r8), %rcx")
