@@ -136,7 +136,7 @@ static void find_group(struct trans *t, unsigned n, u8 group)
 			break;
 		at += change == CHANGE_BY ? by : 0;
 		disp = at + a->disp;
-		if (!is_free(t, k + 1) || a->base != first->base ||
+		if (!is_free(t, k + 1) || a->base != first->base || disp != (s32)disp ||
 		    max_s64(hi, disp + a->bytes) - min_s64(lo, disp) > GROUP_BYTES)
 			continue;
 		lo = min_s64(lo, disp);
@@ -145,7 +145,7 @@ static void find_group(struct trans *t, unsigned n, u8 group)
 		a->group = group;
 		members++;
 	}
-	if (!members || lo != (s32)lo)
+	if (!members)
 		return;
 	first->group = group;
 	first->first = true;
@@ -160,7 +160,6 @@ bool groups_find(struct trans *t)
 
 	if (t->b->apart)
 		return false;
-
 	for (unsigned n = 0; n < t->b->n && group <= MAX_GROUPS; n++) {
 		if (!t->fact[n].rule || !is_free(t, n))
 			continue;
