@@ -377,6 +377,8 @@ int event_int3(struct cpu *c)
 
 enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
 
+#define DELIVERIES_AT_ONCE 16 /* a fault, a double fault and a shutdown are three */
+
 /* SDM vol. 3, table 6-4 */
 static enum fault_class classify(u8 vector)
 {
@@ -565,12 +567,18 @@ void event_opened(struct cpu *c)
 int event_poll(struct cpu *c)
 {
 	delivery next;
+	unsigned n = 0;
 
 	while ((next = next_delivery(c))) {
 		int st = next(c);
 
 		if (st)
 			return st;
+		/* An #AC whose delivery raises #AC, and so on, must not keep the client out. */
+		if (++n == DELIVERIES_AT_ONCE) {
+			cpu_events_changed(c);
+			return ST_OK;
+		}
 	}
 	if (c->want_window && window_open(c) && !c->ev.intr.injected) {
 		c->exit.reason = EXIT_WINDOW;

@@ -229,8 +229,13 @@ static int attention(struct cpu *c, u32 attn)
 		leave(c, EXIT_INTR);
 		return ST_EXIT;
 	}
-	if (attn & ATTN_EVENT)
-		return take_events(c);
+	if (attn & ATTN_EVENT) {
+		int st = take_events(c);
+
+		if (st != ST_OK || !(__atomic_load_n(&c->attn, __ATOMIC_RELAXED) & ATTN_EVENT))
+			return st;
+		attn = 0; /* there are more: to be asked for the budget as any block is */
+	}
 	if (!c->budget-- && want_poll(c)) {
 		leave(c, EXIT_INTR);
 		return ST_EXIT;
