@@ -577,7 +577,7 @@ int event_poll(struct cpu *c)
 		/* An #AC whose delivery raises #AC, and so on, must not keep the client out. */
 		if (++n == DELIVERIES_AT_ONCE) {
 			cpu_events_changed(c);
-			return ST_OK;
+			return ST_AGAIN;
 		}
 	}
 	if (c->want_window && window_open(c) && !c->ev.intr.injected) {

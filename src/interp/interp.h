@@ -113,7 +113,7 @@ int event_deliver(struct cpu *c, enum event_kind kind, u8 vector, bool has_error
  * EXIT_SHUTDOWN. gpr[R_RIP] must be the faulting instruction. */
 int event_fault(struct cpu *c);
 /* Between two instructions, with ATTN_EVENT: deliver what is deliverable, or report the open window. ST_OK (nothing, or
- * delivered), ST_EXIT_DONE. */
+ * delivered), ST_EXIT_DONE; ST_AGAIN: there are more, but something else may want to be looked at. */
 int event_poll(struct cpu *c);
 /* Is there something to deliver at this boundary? */
 bool event_due(const struct cpu *c);

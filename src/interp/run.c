@@ -204,6 +204,8 @@ static int take_events(struct cpu *c)
 	cpu_attn_clear(c, ATTN_EVENT);
 	c->cur = NULL;
 	st = event_poll(c);
+	if (st == ST_AGAIN)
+		return st;
 	if (st == ST_EXIT) /* it is still to be delivered */
 		cpu_events_changed(c);
 	return st >= ST_EXIT ? ST_EXIT : ST_OK;
@@ -232,9 +234,9 @@ static int attention(struct cpu *c, u32 attn)
 	if (attn & ATTN_EVENT) {
 		int st = take_events(c);
 
-		if (st != ST_OK || !(__atomic_load_n(&c->attn, __ATOMIC_RELAXED) & ATTN_EVENT))
+		if (st != ST_AGAIN)
 			return st;
-		attn = 0; /* there are more: to be asked for the budget as any block is */
+		attn = 0; /* there are more, and they count as a block */
 	}
 	if (!c->budget-- && want_poll(c)) {
 		leave(c, EXIT_INTR);

@@ -344,6 +344,39 @@ static void watchpoint(void **state)
 	flat_free(f);
 }
 
+/* What an instruction has hit before it asks the client is reported when it has completed. */
+static void watchpoint_and_exit(void **state)
+{
+	static const struct {
+		u8 code;
+		enum exit_reason why;
+	} rows[] = { { 0x6e, EXIT_IO }, { 0xa4, EXIT_MMIO } }; /* outsb; movsb */
+
+	(void)state;
+	for (unsigned n = 0; n < ARRAY_SIZE(rows); n++) {
+		struct flat *f = debug_new();
+		struct cpu *c = &f->cpu;
+
+		PUT(f, CODE, 0, 0xf4);
+		f->mem[CODE] = rows[n].code;
+		c->gpr[RSI] = 0xc000;
+		c->gpr[RDI] = 8ull << 20; /* no memory there */
+		c->dr[0] = 0xc000;
+		c->dr[1] = 0xc000;
+		c->dr[7] = DR7_ACCESS1_1;
+		debug_update(c);
+		assert_int_equal(interp_run(c), rows[n].why);
+		if (rows[n].why == EXIT_IO)
+			c->pio.answered = true;
+		else
+			c->io.acc[0].answered = true;
+		cpu_attn(c, ATTN_RESUME);
+		assert_int_equal(trapped(f), CODE + 1);
+		assert_int_equal(c->dr[6] & DR6_TRAPS, 2);
+		flat_free(f);
+	}
+}
+
 static void watchpoint_at_mov_ss(void **state)
 {
 	struct flat *f = debug_new();
@@ -499,6 +532,7 @@ int main(void)
 		cmocka_unit_test(resume_flag_expires),
 		cmocka_unit_test(trap_flag_of_sysret),
 		cmocka_unit_test(watchpoint),
+		cmocka_unit_test(watchpoint_and_exit),
 		cmocka_unit_test(watchpoint_at_mov_ss),
 		cmocka_unit_test(code_breakpoint_after_mov_ss),
 		cmocka_unit_test(port_breakpoint),
