@@ -72,8 +72,8 @@ int event_step_before(struct cpu *c)
 	if (c->rflags & FL_RF)
 		c->step |= STEP_WAS_RF;
 	/*
-	 * What a MOV SS hit is reported after the instruction that follows it; and what an instruction hit before it asked
-	 * the client, when it has completed: it does not make those accesses again.
+	 * What a MOV SS hit is reported after the instruction that follows it; and what an instruction hit before it
+	 * asked the client, when it has completed: it does not make those accesses again.
 	 */
 	if (c->ev.shadow != SHADOW_MOV_SS && !c->io.n && !c->pio.pending)
 		c->bp.hits = 0;

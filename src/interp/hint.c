@@ -6,8 +6,8 @@
 
 /*
  * A loop of PAUSEs waits for another vCPU, or for the client; and with more threads than processors that thread may be
- * waiting for this processor. As on hardware with PAUSE-loop exiting (SDM vol. 3, 25.6.13): PAUSEs no further apart than
- * GAP are of one loop, and a loop that lasts for WINDOW gives way.
+ * waiting for this processor. As on hardware with PAUSE-loop exiting (SDM vol. 3, 25.6.13): PAUSEs no further apart
+ * than GAP are of one loop, and a loop that lasts for WINDOW gives way.
  */
 #define SPIN_GAP 2000
 #define SPIN_WINDOW 10000
