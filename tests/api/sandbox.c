@@ -50,7 +50,8 @@ static void on_signal(int sig)
 }
 
 /* out; load from a device; HLT; then for ever. */
-GUEST(all_exits, 32, "out dx, al; mov eax, [0x1000000]; mov [0x2000], eax; hlt; 1: inc dword ptr [0x2000]; pause; jmp 1b");
+GUEST(all_exits, 32,
+      "out dx, al; mov eax, [0x1000000]; mov [0x2000], eax; hlt; 1: inc dword ptr [0x2000]; pause; jmp 1b");
 
 static void *vcpu_thread(void *arg)
 {
