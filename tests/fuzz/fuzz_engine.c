@@ -557,6 +557,17 @@ static bool same_memory(const struct pair *p)
 	return true;
 }
 
+/*
+ * A REP INS over the I/O permissions in its own TSS: they are looked at as often as the client is asked, which is once
+ * for many elements, or for each when it steps.
+ */
+static bool wrote_permissions(const struct pair *p)
+{
+	u64 tss = p->b.g->cpu.seg[SEG_TR].base >> PAGE_SHIFT;
+
+	return p->a.accesses - p->accesses > 1 && tss < 64 && (all_written(&p->a) | all_written(&p->b)) & BIT64(tss);
+}
+
 /* One block of a, then b until it is where a is. False: nothing more to compare. */
 static bool compare_block(struct pair *p, bool tlb)
 {
@@ -590,6 +601,8 @@ static bool compare_block(struct pair *p, bool tlb)
 	}
 	if (what && p->a.g->cpu.stats.invalidations != p->start.stats.invalidations &&
 	    (p->steps > p->moves || p->a.accesses != p->accesses))
+		p->itself = true;
+	else if (what && wrote_permissions(p))
 		p->itself = true;
 	else if (what)
 		mismatch(p, what);
