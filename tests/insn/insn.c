@@ -83,10 +83,20 @@ static const char *run_with_devices(struct engine *e)
 	return e->early ? e->early : compare_engines(&test, &engine_out, &device_out, engine.mem, e->mem);
 }
 
+#define PAGE_FAULT 14
+
+/* An address that happens to be the native side's own, where the engine has nothing: in one case of ten million. */
+static bool hit_native_side(const struct outcome *engine)
+{
+	return engine->vector == PAGE_FAULT && (engine->cr2 - CTL_BASE < CTL_SIZE || engine->cr2 - EXIT_BASE < 4096);
+}
+
 /* The difference to what the CPU did, or NULL. */
 static const char *run_engine(struct engine *e)
 {
 	run_case_in(e, &engine_out);
+	if (hit_native_side(&engine_out))
+		return NULL;
 	return compare(&test, &cpu_out, &engine_out, native.mem, e->mem);
 }
 
