@@ -300,7 +300,7 @@ struct cpu {
 	struct {            /* the translator's (jit/translate.h) */
 		u64 flags;  /* while translated code runs: status flags as LAHF and SETO AL leave them in AX */
 		u64 rip, code; /* where a branch is about to go */
-		u64 tag;       /* of the jumps that are good now: see jit_tag() */
+		u64 tag;       /* of the jumps that are good now: see set_tag() in jit/jit.c */
 		void *jump;    /* the struct host_jump that was looked at */
 		u64 addend[4]; /* host address = linear address + addend, for groups of accesses */
 		const u8 *link;   /* a struct jit_link, at any address */
@@ -351,7 +351,7 @@ struct cpu {
 	} spin;
 
 	/* The engine's own */
-	struct tlb_entry *tlb; /* [NR_MMU + 1][TLB_SPAN], see tlb_window(); the last is always empty */
+	struct tlb_entry *tlb; /* [NR_MMU + 1][TLB_SPAN], see tlb_of(); the last is always empty */
 	struct {
 		u64 mib4[64]; /* a bit for each 4 MiB (hashed) that may have pieces of a 2 or 4 MiB page in the TLB */
 		u64 gib;      /* likewise for each GiB and 1 GiB pages */

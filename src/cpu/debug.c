@@ -59,19 +59,13 @@ static void set_step(struct cpu *c, unsigned step)
 		cpu_attn_clear(c, ATTN_STEP);
 }
 
-/* Every STI of the guest comes here twice, and its shadow is all there is. */
-static bool only_shadow(const struct cpu *c)
-{
-	return !((c->dr[7] & DR7_ENABLED) | c->guest_debug | (c->step & ~STEP_SHADOW) | (c->rflags & (FL_TF | FL_RF)));
-}
-
 void debug_recompute(struct cpu *c)
 {
 	u64 old[4];
 	u8 data = c->bp.write | c->bp.access;
 	unsigned step = 0;
 
-	if (only_shadow(c)) {
+	if (!debug_more_than_shadow(c)) {
 		set_step(c, c->ev.shadow ? STEP_SHADOW : 0);
 		return;
 	}

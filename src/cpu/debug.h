@@ -32,10 +32,15 @@
  */
 void debug_recompute(struct cpu *c);
 
+/* Is, or was, anything on but a shadow, which every STI of the guest has? */
+static inline bool debug_more_than_shadow(const struct cpu *c)
+{
+	return (c->dr[7] & DR7_ENABLED) | c->guest_debug | (c->step & ~STEP_SHADOW) | (c->rflags & (FL_TF | FL_RF));
+}
+
 static inline void debug_update(struct cpu *c)
 {
-	if (unlikely((c->dr[7] & DR7_ENABLED) | c->guest_debug | c->step | (c->rflags & (FL_TF | FL_RF)) |
-		     c->ev.shadow))
+	if (unlikely(debug_more_than_shadow(c) | c->step | c->ev.shadow))
 		debug_recompute(c);
 }
 

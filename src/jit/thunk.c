@@ -64,6 +64,21 @@ static void emit_leave(struct emit *e)
 	emit_return(e);
 }
 
+void emit_call_c(struct emit *e, u64 function)
+{
+	emit_mov(e, H_RDI, H_CPU);
+	emit_const(e, H_TMP, function);
+	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
+}
+
+/* Calls a function that gets the instruction in RBX, when the registers are saved and the stack is aligned. */
+static void emit_call_with_insn(struct emit *e, insn_fn function)
+{
+	end_units(e);
+	emit_mov(e, H_RSI, H_RBX);
+	emit_call_c(e, (u64)(uintptr_t)function);
+}
+
 /* The handler said more than ST_OK: that ends the run, and the way back into the block is dropped. */
 static void emit_slow(struct emit *e, const struct jit *j)
 {
@@ -72,11 +87,7 @@ static void emit_slow(struct emit *e, const struct jit *j)
 	save_gprs(e);
 	emit_mov(e, H_RBX, H_ADDR); /* which functions leave alone */
 	emit_alu_imm(e, SZ_64, ALU_SUB, rm_reg(H_RSP), 8);
-	end_units(e);
-	emit_mov(e, H_RDI, H_CPU);
-	emit_mov(e, H_RSI, H_RBX);
-	emit_const(e, H_TMP, (u64)(uintptr_t)j->handler);
-	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
+	emit_call_with_insn(e, j->handler);
 	emit_alu_imm(e, SZ_64, ALU_ADD, rm_reg(H_RSP), 8);
 	emit_test_reg(e, SZ_32, H_RAX);
 	out = emit_jcc(e, COND_NZ);
@@ -92,11 +103,7 @@ static void emit_rest(struct emit *e, const struct jit *j)
 {
 	save_gprs(e);
 	emit_mov(e, H_RBX, H_ADDR);
-	end_units(e);
-	emit_mov(e, H_RDI, H_CPU);
-	emit_mov(e, H_RSI, H_RBX);
-	emit_const(e, H_TMP, (u64)(uintptr_t)j->interpret);
-	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
+	emit_call_with_insn(e, j->interpret);
 	emit_return(e);
 }
 

@@ -29,7 +29,7 @@ static inline unsigned insn_word(const struct insn *i)
 
 #define CPU_FIELD(field) rm_mem(H_CPU, offsetof(struct cpu, field))
 
-/* Room for any block: nearly twice the most that an instruction and its share of the block have been seen to take. */
+/* Room for any block: twice the most that an instruction and its share of the block have been seen to take. */
 #define TRANSLATE_ROOM (BLOCK_MAX_INSNS * 512)
 
 enum flags_at {
@@ -278,6 +278,8 @@ struct jit {
 /* insn::run of a translated block's first instruction. (jit.c) */
 int jit_enter(struct cpu *c, const struct insn *i);
 
+/* function(cpu, RSI, ...), when cpu::gpr has all registers and the stack is aligned. */
+void emit_call_c(struct emit *e, u64 function);
 void thunks_emit(struct emit *e, struct jit *j, struct cpu *c);
 
 #endif

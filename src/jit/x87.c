@@ -64,17 +64,9 @@ static void store_state(struct cpu *c)
 	c->jit.x87 = 0;
 }
 
-/* The stack is 16-byte aligned there; cpu::gpr has all registers. */
-static void emit_call_c(struct emit *e, void (*function)(struct cpu *c))
-{
-	emit_mov(e, H_RDI, H_CPU);
-	emit_const(e, H_TMP, (u64)(uintptr_t)function);
-	emit_ext(e, SZ_32, 0xff, 2, rm_reg(H_TMP)); /* call */
-}
-
 void x87_load_emit(struct emit *e)
 {
-	emit_call_c(e, load_state);
+	emit_call_c(e, (u64)(uintptr_t)load_state);
 }
 
 static void test_loaded(struct emit *e)
@@ -89,7 +81,7 @@ void x87_end_emit(struct emit *e)
 
 	test_loaded(e);
 	out = emit_jcc(e, COND_Z);
-	emit_call_c(e, store_state);
+	emit_call_c(e, (u64)(uintptr_t)store_state);
 	emit_here(e, out);
 }
 
